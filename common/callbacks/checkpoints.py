@@ -1,0 +1,140 @@
+"""When checkpoints are written: the last one every minute and epoch, the best one when it is better."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+
+from common.errors import PodiumError
+
+
+class Stopped(Exception):
+    """Training was asked by a signal to stop, and has saved. `code` is the exit code, 128 + the signal's number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.code = 128 + signum
+
+
+class SaveLast(Checkpoint):
+    """Writes `last.ckpt`, from which a killed run goes on: every `seconds` in mid-epoch, and after every epoch.
+
+    On SIGTERM or SIGINT it saves after the step under way and raises Stopped. A run that was told to stop early
+    remembers it across a resume.
+
+    Args:
+        path: of the checkpoint.
+        seconds: between saves, > 0.
+    """
+
+    def __init__(self, path: str, seconds: float = 60.0) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.saved = time.monotonic()
+        self.should_stop = False
+        self.signal: int | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.saved = time.monotonic()
+
+    def on_signal(self, signum: int, frame: Any) -> None:
+        """The handler for SIGTERM and SIGINT while training."""
+        if self.signal is not None:  # asked twice: do not wait for the step
+            raise Stopped(signum)
+        self.signal = signum
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = self.should_stop
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return  # the epoch's end saves, with its validation done
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return  # gradients are not in a checkpoint
+        if self.signal is not None or time.monotonic() - self.saved >= self.seconds:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.should_stop = trainer.should_stop
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved = time.monotonic()
+        if self.signal is not None:
+            raise Stopped(self.signal)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"should_stop": self.should_stop}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.should_stop = state_dict["should_stop"]
+
+
+class SaveBest(Checkpoint):
+    """Writes a checkpoint whenever validation reaches a new best value of one metric.
+
+    Args:
+        path: of the checkpoint.
+        monitor: the metric's name.
+        mode: max or min.
+    """
+
+    def __init__(self, path: str, monitor: str, mode: str) -> None:
+        self.path = path
+        self.monitor = monitor
+        self.sign = {"max": 1.0, "min": -1.0}[mode]
+        self.best: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        return f"SaveBest-{self.monitor}"
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise PodiumError(f"best.{self.monitor}: there is no such metric; validation measures {known}")
+        value = float(trainer.callback_metrics[self.monitor])
+        if self.best is None or self.sign * (value - self.best) > 0:
+            self.best = value
+            trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target and renames it, so that a file is whole or absent."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+            partial.unlink(missing_ok=True)
+            kept = "the checkpoint before it is kept" if target.exists() else "there is none before it"
+            raise PodiumError(
+                f"{target} could not be written ({error}); {kept}. Free some space (df -h {target.parent}) "
+                "and give the same command again: the run goes on from its last checkpoint"
+            ) from error

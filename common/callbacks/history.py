@@ -1,0 +1,50 @@
+"""History: the curves, one row an epoch, kept across resumes."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+
+class History(Checkpoint):
+    """Writes `history.csv`: epoch, step, seconds of training so far, lr and every epoch's metrics.
+
+    The rows live in the checkpoint, so a resumed run's curves go on where its weights do. (A Checkpoint by class
+    so that Lightning calls it after everything that logs.)
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, resumes added up."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": round(self.seconds, 2),
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+        }
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows = [old for old in self.rows if old["epoch"] < row["epoch"]] + [row]
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            pd.DataFrame(self.rows).to_csv(self.path, index=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+        self.seconds_before = state_dict["seconds"]

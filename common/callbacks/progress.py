@@ -1,0 +1,96 @@
+"""Progress: how far a run is, on a terminal and in a log file."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Timer
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
+
+
+class Progress(Callback):
+    """One line an epoch; on a terminal also a bar below them, redrawn at most once a second.
+
+    Args:
+        title: the job's name, shown with the bar.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.console = Console(soft_wrap=True, highlight=False)
+        self.bar: Bar | None = None
+        self.drawn = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.monotonic()
+        self.share_at_start = self._share(pl_module)
+        if self.console.is_terminal and trainer.is_global_zero:
+            columns = [
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[left]}"),
+            ]
+            self.bar = Bar(*columns, console=self.console, auto_refresh=False, transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=1.0, left="")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if self.bar is None or now - self.drawn < 1:
+            return
+        self.drawn = now
+        share = self._share(pl_module)
+        done = share - self.share_at_start
+        left = f"{duration((1 - share) * (now - self.started) / done)} left" if done > 0 else ""
+        self.bar.update(
+            self.task, completed=share, left=f"epoch {trainer.current_epoch + 1}, {left}", refresh=True
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        total, steps = pl_module.train_losses  # type: ignore[misc, union-attr]
+        parts = [f"epoch {trainer.current_epoch + 1}{epochs}", f"loss {float(total) / max(1, steps):.3f}"]
+        parts += [
+            f"{name} {_number(name, value)}" for name, value in metrics.items() if name.startswith("valid_")
+        ]
+        parts.append(duration(time.monotonic() - self.started))
+        self.console.print("  ".join(parts))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+        sys.stdout.flush()
+
+    def _share(self, pl_module: pl.LightningModule) -> float:
+        return pl_module.progress()[0]  # type: ignore[operator, index]
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 05 s, 1 h 02 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:.3f}" if "loss" in name else f"{100 * value:.2f} %"

@@ -1,0 +1,77 @@
+"""SoftLabels: train on what a teacher said, mixed with the true label."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.errors import PodiumError
+from common.model.seams import Batch, Seams
+
+
+class SoftLabels(pl.Callback):
+    """The target becomes `hard_weight · one-hot + (1 − hard_weight) · teacher's probabilities`.
+
+    An image without a row in the table gets its one-hot label, smoothed by `smoothing`.
+
+    Args:
+        path: Parquet with columns id, probabilities (K numbers each, summing to 1), such as a job's
+            `predictions.parquet`.
+        hard_weight: share of the true label, in [0, 1].
+        temperature: the teacher's probabilities are raised to 1/temperature and renormalised; > 0.
+        smoothing: label smoothing of images without a row, in [0, 1): 1 − s + s/K on the class, s/K elsewhere.
+    """
+
+    def __init__(
+        self, path: str, hard_weight: float = 0.6, temperature: float = 1.0, smoothing: float = 0.1
+    ) -> None:
+        if not 0 <= hard_weight <= 1:
+            raise PodiumError(f"callbacks.soft_labels.hard_weight must be in [0, 1], got {hard_weight}")
+        if temperature <= 0:
+            raise PodiumError(f"callbacks.soft_labels.temperature must be positive, got {temperature}")
+        if not 0 <= smoothing < 1:
+            raise PodiumError(f"callbacks.soft_labels.smoothing must be in [0, 1), got {smoothing}")
+        if not Path(path).exists():
+            raise PodiumError(f"callbacks.soft_labels.path: there is no file {path}")
+        self.path = Path(path)
+        self.hard_weight = hard_weight
+        self.temperature = temperature
+        self.smoothing = smoothing
+        self.teacher = torch.empty(0, 0)  # (N, K) by row of the records table
+        self.known = torch.empty(0, dtype=torch.bool)  # (N,)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.read(trainer.datamodule.table["id"].tolist(), len(trainer.datamodule.class_names))  # type: ignore[attr-defined]
+
+    def read(self, ids: list[str], num_classes: int) -> None:
+        """Load the teacher's rows for these images; `batch["index"]` counts in `ids`."""
+        table = pd.read_parquet(self.path).drop_duplicates("id").set_index("id")["probabilities"].reindex(ids)
+        known = table.notna().to_numpy()
+        if not known.any():
+            raise PodiumError(f"{self.path}: none of its ids is among the {len(ids)} images of this data set")
+        rows = np.stack(table[known].to_list()).astype(np.float32)
+        if rows.shape[1] != num_classes:
+            raise PodiumError(
+                f"{self.path}: rows have {rows.shape[1]} probabilities, the data set has {num_classes} classes"
+            )
+        sharpened = rows ** np.float32(1 / self.temperature)
+        teacher = np.zeros((len(ids), num_classes), dtype=np.float32)
+        teacher[known] = sharpened / sharpened.sum(axis=1, keepdims=True)
+        self.teacher, self.known = torch.from_numpy(teacher), torch.tensor(known)
+
+    def wrap(self, seams: Seams) -> Seams:
+        def target(batch: Batch) -> Tensor:
+            index = batch["index"].cpu()
+            device, classes = batch["label"].device, self.teacher.shape[1]
+            hard = F.one_hot(seams.target(batch), classes).float()
+            taught = self.hard_weight * hard + (1 - self.hard_weight) * self.teacher[index].to(device)
+            smoothed = (1 - self.smoothing) * hard + self.smoothing / classes
+            return torch.where(self.known[index].to(device)[:, None], taught, smoothed)
+
+        return replace(seams, target=target)

@@ -1,0 +1,105 @@
+"""TTA: the prediction is the mean over several views of an image."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.build import build
+from common.errors import PodiumError
+from common.model.seams import Seams
+
+
+class TTA(pl.Callback):
+    """Test-time augmentation: class probabilities are averaged over fixed views.
+
+    Args:
+        views: name → part of a callable images (B, C, H, W) in [0, 1] → the same; see the classes below.
+    """
+
+    def __init__(self, views: dict[str, Any]) -> None:
+        self.views = {
+            name: build(view) if isinstance(view, dict) else view
+            for name, view in views.items()
+            if view is not None
+        }
+        if not self.views:
+            raise PodiumError(
+                "callbacks.tta.views is empty: name at least one view, or set callbacks.tta=null"
+            )
+
+    def wrap(self, seams: Seams) -> Seams:
+        def predict(images: Tensor) -> Tensor:
+            return torch.stack([seams.predict(view(images)) for view in self.views.values()]).mean(dim=0)
+
+        return replace(seams, predict=predict)
+
+
+class Raw:
+    """The image as it is."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images
+
+
+class Inverted:
+    """Black for white."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return 1 - images
+
+
+class Mirrored:
+    """Left for right."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.flip(-1)
+
+
+class Cropped:
+    """Crop a margin off every side and enlarge what is left to the old size.
+
+    Args:
+        margin: share of height and of width taken off each side, in [0, 0.5).
+    """
+
+    def __init__(self, margin: float = 10 / 128) -> None:
+        if not 0 <= margin < 0.5:
+            raise PodiumError(f"callbacks.tta: margin must be in [0, 0.5), got {margin}")
+        self.margin = margin
+
+    def __call__(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        top, left = round(self.margin * height), round(self.margin * width)
+        inner = images[..., top : height - top, left : width - left]
+        return F.interpolate(
+            inner, size=(height, width), mode="bilinear", align_corners=False, antialias=False
+        )
+
+
+class Moved:
+    """Shift, scale and turn about the centre; what comes in at the border has the value of the nearest edge.
+
+    Args:
+        x, y: shift to the right and down, share of width and height.
+        scale: > 1 enlarges.
+        rotate: degrees, counter-clockwise.
+    """
+
+    def __init__(self, x: float = 0.0, y: float = 0.0, scale: float = 1.0, rotate: float = 0.0) -> None:
+        if scale <= 0:
+            raise PodiumError(f"callbacks.tta: scale must be positive, got {scale}")
+        angle = torch.deg2rad(torch.tensor(float(rotate)))
+        cos, sin = (angle.cos() / scale).item(), (angle.sin() / scale).item()
+        # grid_sample asks where an output pixel comes from: the inverse of the movement, in units of half a side
+        self.theta = torch.tensor(
+            [[cos, -sin, -2 * x * cos + 2 * y * sin], [sin, cos, -2 * x * sin - 2 * y * cos]]
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        theta = self.theta.to(images).expand(len(images), 2, 3)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

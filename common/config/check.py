@@ -1,0 +1,141 @@
+"""Are the parts what they should be? Compared with the code they name, before anything heavy is imported.
+
+Every `_target_` must exist, take the arguments that the configuration gives it, and be given those it
+requires, with values that fit simple annotations (numbers, text, lists, `Literal`, …).
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from common.config.annotations import accepts, describe
+from common.config.explain import said_by
+from common.config.nearest import listed, nearest, show
+from common.config.signature import Signature, signature
+from common.config.source import NotFound, Opaque
+from common.errors import PodiumError
+
+# What Podium itself passes to a part, besides what the configuration says. `x.*`: to every part in x.
+PASSED: dict[str, tuple[str, ...]] = {
+    "data": ("seed", "views", "folder"),
+    "module": ("model", "loss", "optimizer", "schedule", "class_names", "preprocessing", "seed"),
+    "model": ("num_classes", "in_channels", "image_size"),
+    "optimizer": ("params",),
+    "logger.*": ("save_dir",),
+}
+# What Podium fills in where the configuration leaves it out or says null.
+FILLED_IN = {"data": ("root", "sample")}
+# Podium's own functions between part and target: their optional arguments are keys of the part too.
+BUILDERS = {"optimizer": "common.model.optimizers.parameter_groups"}
+# Packages that a target imports only when it is called.
+NEEDS = {
+    "pytorch_lightning.loggers.WandbLogger": "wandb",
+    "pytorch_lightning.loggers.TensorBoardLogger": "tensorboard",
+}
+HYDRA_KEYS = {"_target_", "_args_", "_partial_", "_recursive_", "_convert_"}
+
+
+def check(
+    config: DictConfig | Mapping[str, Any],
+    sources: Mapping[str, str] | None = None,
+    passed: Mapping[str, tuple[str, ...]] = PASSED,
+) -> None:
+    """Raise one PodiumError with a line for each mistake in the configuration's parts.
+
+    Args:
+        config: a composed configuration, or any nested dictionary of parts.
+        sources: for messages, where keys were set: key -> file or "command line".
+        passed: the arguments that the caller passes to the part at a key.
+    """
+    values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    problems = [
+        f"{said_by(key, sources or {})}{problem}"
+        for at, part in parts(values)
+        for key, problem in part_problems(
+            at, part, passed.get(at) or passed.get(f"{at.rpartition('.')[0]}.*", ())
+        )
+    ]
+    if problems:
+        raise PodiumError("\n".join(problems))
+
+
+def parts(node: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """All nodes with a `_target_`, at any depth, with their keys; a list's items are numbered from 0."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield at, dict(node)
+        items: Iterator[tuple[Any, Any]] = iter(node.items())
+    else:
+        items = enumerate(node) if isinstance(node, list) else iter(())
+    for name, child in items:
+        yield from parts(child, f"{at}.{name}" if at else str(name))
+
+
+def part_problems(
+    at: str, part: Mapping[str, Any], passed: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with one part: (key, message that names the key)."""
+    target = part["_target_"]
+    if not isinstance(target, str) or "." not in target:
+        yield (
+            f"{at}._target_",
+            f"{at}._target_ must be a dotted path such as package.module.Name, got {show(target)}",
+        )
+        return
+    try:
+        known = _with_builder(at, signature(target))
+    except NotFound as error:
+        yield f"{at}._target_", f"{at}._target_={target}: {error}"
+        return
+    except (Opaque, SyntaxError, UnicodeDecodeError, RecursionError):
+        return
+    if target in NEEDS and PathFinder.find_spec(NEEDS[target]) is None:
+        yield (
+            at,
+            f"{at} needs the package {NEEDS[target]}, which is not installed: pip install {NEEDS[target]}",
+        )
+    for name, value in part.items():
+        if name not in HYDRA_KEYS and not (value is None and name in FILLED_IN.get(at, ())):
+            problem = _argument_problem(f"{at}.{name}", name, value, known, target, passed)
+            if problem:
+                yield f"{at}.{name}", problem
+    refused = [name for name in passed if name not in known.parameters and not known.open]
+    if refused:
+        yield (
+            f"{at}._target_",
+            f"{at}._target_={target} does not take {', '.join(refused)}, which Podium passes",
+        )
+    if "_args_" in part or part.get("_partial_"):
+        return
+    for name, parameter in known.parameters.items():
+        if parameter.required and name not in (*part, *passed, *FILLED_IN.get(at, ())):
+            wanted = f" ({describe(parameter.annotation)})" if parameter.annotation else ""
+            yield at, f"{at}.{name} is missing: {target} requires it{wanted}"
+
+
+def _with_builder(at: str, known: Signature) -> Signature:
+    if at not in BUILDERS:
+        return known
+    of_builder = signature(BUILDERS[at]).parameters.items()
+    extra = {name: parameter for name, parameter in of_builder if not parameter.required}
+    return Signature({**extra, **known.parameters})
+
+
+def _argument_problem(
+    key: str, name: str, value: Any, known: Signature, target: str, passed: tuple[str, ...]
+) -> str | None:
+    if name in passed:
+        return f"{key} is passed by Podium itself and cannot be configured"
+    if name not in known.parameters:
+        if known.open:
+            return None
+        names = [other for other in known.parameters if other not in passed]
+        near = nearest(name, names)
+        hint = f"did you mean {key.removesuffix(name)}{near}?" if near else f"{target} takes {listed(names)}"
+        return f"there is no key {key}; {hint}"
+    parameter = known.parameters[name]
+    if (value is None and parameter.nullable) or accepts(parameter.annotation, value):
+        return None
+    return f"{key} must be {describe(parameter.annotation)}, got {show(value)}"

@@ -1,0 +1,178 @@
+"""From the words of a command line to one typed, resolved configuration.
+
+Layers, each above the one before: conf/train.yaml with the chosen group files, the competition's file, the
+experiments' files, the command line. Any of them may choose an option of a group; the highest layer wins.
+
+What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses
+another option, those values go with the old part (*the swap rule*): after `loss=focal` no parameter is left
+that a recipe meant for another loss. (Plain Hydra keeps it.) How values merge: see `merge`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from common.config import overrides as command_line
+from common.config.explain import explain
+from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path, shown
+from common.config.merge import Merged, leaves
+from common.config.nearest import listed, show, suggest
+from common.config.schema import SHELVES, Root
+from common.config.typed import typed
+from common.errors import PodiumError
+
+Choices = dict[str, str | None]  # group -> option; None: the group's part is null
+
+PRESET = (
+    "trainer"  # no part: its option's values count as those of the layer that chose it, and are not swapped
+)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration and, for messages, where its keys were set: key -> file or "command line"."""
+
+    config: DictConfig
+    sources: Mapping[str, str]
+
+
+def compose(overrides: Sequence[str], config_dir: Sequence[str | Path] = ()) -> DictConfig:
+    """The configuration that these words describe: typed by `Root`, interpolations resolved, plain values.
+
+    Args:
+        overrides: `competition=<name>`, `experiment=<name>` or `[a,b]`, `<group>=<option>`, `<key>=<value>`.
+        config_dir: folders with more configuration files, searched before Podium's own.
+
+    Raises:
+        PodiumError: anything that is wrong, with the key, where it was said and the nearest right name.
+    """
+    return compose_with_sources(overrides, config_dir).config
+
+
+def compose_with_sources(overrides: Sequence[str], config_dir: Sequence[str | Path] = ()) -> Composed:
+    """As `compose`, and where each key was set."""
+    path = search_path(config_dir)
+    return compose_layers(path, layers(path, overrides))
+
+
+def layers(path: SearchPath, overrides: Sequence[str]) -> list[Layer]:
+    """The layers above conf/train.yaml, lowest first: competition, experiments, command line."""
+    cli = _command_line(overrides, groups=default_choices(path))
+    names = cli.values.pop("experiment", None) or []
+    names = names if isinstance(names, list) else [names]
+    experiments = [layer for name in names for layer in path.layers("experiment", name)]
+    competition = _competition(path, experiments, cli)
+    what = Layer(CLI, values={"competition": competition, "experiment": names})
+    return [*path.layers("competition", competition), *experiments, what, cli]
+
+
+def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
+    """Merge layers, lowest first, over conf/train.yaml."""
+    effective = default_choices(path)
+    final = _final_choices(path, layers, effective)
+    choosing = [layer for layer in layers if PRESET in layer.choices]
+    merged = Merged(path)
+    _add_base(merged, final, with_preset=not choosing)
+    for layer in layers:
+        effective |= layer.choices
+        swapped = {group for group in final if group != PRESET and effective[group] != final[group]}
+        if choosing and layer is choosing[-1]:
+            for preset in path.layers(PRESET, layer.choices[PRESET], layer.source):
+                merged.add(Layer(preset.source, values={PRESET: preset.values}))
+        kept = {key: value for key, value in layer.values.items() if key not in swapped}
+        merged.add(Layer(layer.source, values=kept))
+    merged.values["choices"] = {group: option for group, option in final.items() if option is not None}
+    return Composed(typed(merged.values, sources=merged.sources), merged.sources)
+
+
+def default_choices(path: SearchPath) -> Choices:
+    """The options that the defaults list of train.yaml chooses."""
+    entries = read_yaml(path.file("", "train")).get("defaults", [])
+    return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
+
+
+def _final_choices(path: SearchPath, layers: Sequence[Layer], defaults: Choices) -> Choices:
+    """The options chosen in the end. A group or option that does not exist raises, wherever it stands."""
+    final = dict(defaults)
+    for layer in layers:
+        for group, option in layer.choices.items():
+            if group not in defaults:
+                near = suggest(group, defaults)
+                raise PodiumError(
+                    f"{layer.source}: there is no group {group}{near}; groups: {listed(defaults)}"
+                )
+            if option is not None:
+                path.file(group, option, layer.source)
+            final[group] = option
+        for group in defaults:
+            if isinstance(layer.values.get(group), str):
+                wanted = f"defaults: [override /{group}: {layer.values[group]}]"
+                raise PodiumError(f"{layer.source}: to choose an option of {group} write {wanted}")
+    return final
+
+
+def _competition(path: SearchPath, experiments: Sequence[Layer], cli: Layer) -> str:
+    """The competition that the command line names, or else an experiment's file; a contradiction raises."""
+    name = cli.values.pop("competition", None)
+    for layer in experiments:
+        demanded = layer.values.pop("competition", name)
+        name = name or demanded
+        if demanded != name:
+            raise PodiumError(f"{layer.source} is made for competition={demanded}, got competition={name}")
+    if name is None:
+        available = listed(path.options("competition"))
+        raise PodiumError(f"which competition? Give competition=<name>; available: {available}")
+    return str(name)
+
+
+def _command_line(overrides: Sequence[str], groups: Choices) -> Layer:
+    """All words as one layer; of two words for one key, the later wins."""
+    choices: Choices = {}
+    others: list[command_line.Assignment] = []
+    for word in command_line.parse(overrides):
+        if word.key in groups and not word.delete and not isinstance(word.value, dict):
+            choices[word.key] = word.value
+        elif word.key in SHELVES and not isinstance(word.value, dict):
+            on, off = f"{word.key}.<name>={{}}", f"{word.key}.<name>=null"
+            raise PodiumError(
+                f"{word.key} holds named parts: {on} switches one on, {off} off; got {show(word.value)}"
+            )
+        else:
+            others.append(word)
+    return Layer(CLI, choices, command_line.nested(others))
+
+
+def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
+    """What Hydra composes from train.yaml and the chosen group files."""
+    path, train = merged.path, merged.path.file("", "train")
+    files = {group: path.file(group, option) for group, option in choices.items() if option is not None}
+    # Hydra looks for its primary configuration in its first folder only: hence the ConfigStore.
+    ConfigStore.instance().store(name="podium_train", node=read_yaml(train), provider=shown(train))
+    first, *more = (str(folder) for folder in path.folders)
+    given = [f"hydra.searchpath=[{','.join(command_line.quote(f'file://{folder}') for folder in more)}]"]
+    for group, option in choices.items():
+        left_out = option is None or (group == PRESET and not with_preset)
+        given.append(f"~{group}" if left_out else f"{group}={command_line.quote(str(option))}")
+    try:
+        with initialize_config_dir(first, version_base="1.3"):
+            values: Any = OmegaConf.to_container(hydra_compose("podium_train", given))
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        for file in files.values():
+            read_yaml(file)  # where the YAML is malformed, this names file and line
+        named = re.match(r"In '([^']+)': ", str(error))
+        culprit = (path.find("", named[1]) if named else None) or train
+        raise explain(error, Root, {"": shown(culprit)}) from None
+    merged.add(Layer("", values=values))
+    merged.sources = {key: source for key, source in merged.sources.items() if source}
+    merged.sources |= {group: shown(file) for group, file in files.items()}
+    merged.sources |= {key: shown(train) for key in leaves(read_yaml(train))}

@@ -1,0 +1,43 @@
+"""The front door: from a command line to a configuration that is known to fit the code."""
+
+from omegaconf import DictConfig
+
+from common.config.check import check
+from common.config.compose import compose_with_sources
+from common.errors import PodiumError
+
+FLAG = "--config-dir"
+
+
+def configure(arguments: list[str]) -> DictConfig:
+    """Compose and check; importing torch comes later, if ever.
+
+    Args:
+        arguments: `key=value` words (see `compose`), and `--config-dir <folder>` for folders of your own
+            configuration files, which are searched before Podium's.
+
+    Raises:
+        PodiumError: what is wrong, one line for each mistake.
+    """
+    words, folders = split(arguments)
+    composed = compose_with_sources(words, folders)
+    check(composed.config, composed.sources)
+    return composed.config
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """`key=value` words, and the folders given by `--config-dir <folder>` or `--config-dir=<folder>`."""
+    words: list[str] = []
+    folders: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == FLAG:
+            folder = next(rest, None)
+            if folder is None:
+                raise PodiumError(f"{FLAG} needs a folder after it")
+            folders.append(folder)
+        elif argument.startswith(f"{FLAG}="):
+            folders.append(argument.removeprefix(f"{FLAG}="))
+        else:
+            words.append(argument)
+    return words, folders

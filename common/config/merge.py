@@ -1,0 +1,97 @@
+"""Layers, one onto the other: what a key means when several files and the command line set it.
+
+Dictionaries merge key by key; lists and single values replace what is below. Three rules go beyond that:
+
+- *Another target, another part.* A file that gives a part another `_target_` replaces the part whole.
+- *Bounds.* `trainer.max_epochs`, `max_steps` and `max_time` are alternatives: a layer that sets one of them
+  lifts those that layers below it set.
+- *Shelves.* `callbacks`, `logger` and `views.batch` hold named parts. Values for one that is off switch it
+  on, with the defaults of its own file (`callbacks.ohem.keep=0.5`: conf/callbacks/ohem.yaml); `{}` switches
+  it on as it is there, null switches it off.
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from common.config.layers import CLI, Layer, SearchPath
+from common.config.nearest import listed, suggest
+from common.config.overrides import Sign
+from common.config.schema import BOUNDS, SHELVES
+from common.errors import PodiumError
+
+WHOLE = ("best",)  # dictionaries whose order counts: a layer that sets one replaces it
+
+
+class Merged:
+    """Values under construction, and where each was set: key -> file or "command line"."""
+
+    def __init__(self, path: SearchPath) -> None:
+        self.path = path
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer onto those added before."""
+        values = deepcopy(layer.values)
+        trainer = values.get("trainer")
+        if isinstance(trainer, dict) and any(trainer.get(bound) is not None for bound in BOUNDS):
+            values["trainer"] = dict.fromkeys(BOUNDS) | trainer
+        self._merge(self.values, values, layer.source, "")
+
+    def _merge(self, below: dict[str, Any], above: dict[str, Any], source: str, at: str) -> None:
+        for name, value in above.items():
+            key = f"{at}.{name}" if at else str(name)
+            old = below.get(name)
+            if value is Sign.DELETED:
+                if name not in below:
+                    raise PodiumError(f"~{key}: there is no such key{suggest(name, below)}")
+                del below[name]
+                self.sources[key] = source
+            elif isinstance(old, list) and isinstance(value, dict) and source == CLI:
+                self._merge_items(old, value, key)
+            elif not isinstance(value, dict) or key in WHOLE:
+                below[name], self.sources[key] = value, source
+            else:
+                if not isinstance(old, dict) or (source != CLI and _is_another(value, old)):
+                    self.sources[key] = source
+                    old = self._shelf_default(key, value, source) if at in SHELVES else {}
+                below[name] = old
+                self._merge(old, value, source, key)
+
+    def _merge_items(self, old: list[Any], above: dict[str, Any], at: str) -> None:
+        """Values for single items of a list: `views.image.0.p=0.5`."""
+        for index, value in above.items():
+            if not index.isdecimal() or int(index) >= len(old):
+                raise PodiumError(f"{at}.{index}: {at} is a list of {len(old)} items, numbered from 0")
+            item = {index: old[int(index)]}
+            self._merge(item, {index: value}, CLI, at)
+            old[int(index)] = item[index]
+
+    def _shelf_default(self, key: str, value: dict[str, Any], source: str) -> dict[str, Any]:
+        """The part in the shelf's own file for this name; nothing if the value is a part of another kind."""
+        shelf, name = key.rpartition(".")[::2]
+        folder = shelf.replace(".", "/")
+        default = Merged(self.path)
+        if self.path.find(folder, name) is not None:
+            for layer in self.path.layers(folder, name):
+                default.add(layer)
+                self.sources[key] = layer.source
+        elif "_target_" not in value:
+            options = self.path.options(folder)
+            near = suggest(name, options)
+            raise PodiumError(f"{source}: there is no {key}{near}; {shelf} has {listed(options)}")
+        return {} if _is_another(value, default.values) else default.values
+
+
+def leaves(values: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """The dotted keys of all values that are no dictionaries."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{at}{name}.")
+        else:
+            yield f"{at}{name}"
+
+
+def _is_another(part: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    return "_target_" in part and part["_target_"] != old.get("_target_")

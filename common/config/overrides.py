@@ -1,0 +1,123 @@
+"""The command line: `key=value` words in Hydra's grammar.
+
+Values that hold a comma, a quote or brackets must be quoted for Hydra, and once more for the shell:
+`"data.root='/photos, 2026'"`; so does the Makefile with DATA. Other text that Hydra's grammar does not know
+(Chinese, `=`, `~`) may stand unquoted: `data.root=/数据/书法`.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+from common.errors import PodiumError
+
+
+class Sign(Enum):
+    """Among the values of `nested`."""
+
+    DELETED = "~"  # the key goes
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One word of the command line, understood. `delete` is Hydra's `~key`."""
+
+    key: str
+    value: Any
+    delete: bool = False
+
+
+def parse(words: Sequence[str]) -> list[Assignment]:
+    """Understand words that each give one value.
+
+    Raises:
+        PodiumError: a word that is not `key=value`, or one that sweeps over several values.
+    """
+    return [_single(word) for word in words]
+
+
+def nested(assignments: Sequence[Assignment]) -> dict[str, Any]:
+    """Dotted keys as nested dictionaries; `Sign.DELETED` stands for a key that goes. Later words win."""
+    values: dict[str, Any] = {}
+    for word in assignments:
+        *parents, last = word.key.split(".")
+        node = values
+        for parent in parents:
+            if not isinstance(node.get(parent), dict):
+                node[parent] = {}
+            node = node[parent]
+        node[last] = Sign.DELETED if word.delete else word.value
+    return values
+
+
+def expand(words: Sequence[str], options: Mapping[str, list[str]] | None = None) -> list[list[str]]:
+    """All combinations of the values that words sweep over: `seed=0,1,2`, `choice()`, `range()`, `glob()`.
+
+    Args:
+        words: the command line.
+        options: for `glob()`, the names that each key may take.
+
+    Returns:
+        One list of words for each combination, the last word changing fastest; the words in their order.
+    """
+    swept = (_values(word, options or {}) for word in words)
+    return [list(combination) for combination in itertools.product(*swept)]
+
+
+def quote(value: str) -> str:
+    """Text as a value that Hydra's grammar reads back unchanged, whatever it holds."""
+    return QuotedString(value, Quote.single).with_quotes()
+
+
+def _single(word: str) -> Assignment:
+    override = _parse(word)
+    if isinstance(override, Assignment):
+        return override
+    if override.is_sweep_override():
+        quoted = f"\"{override.key_or_group}='…'\""
+        raise PodiumError(
+            f"{word} gives several values, as for a sweep. One with a comma: {quoted}; a list: [a,b]"
+        )
+    return Assignment(override.key_or_group, override.value(), override.is_delete())
+
+
+def _values(word: str, options: Mapping[str, list[str]]) -> list[str]:
+    override = _parse(word)
+    if isinstance(override, Assignment) or not override.is_sweep_override():
+        return [word]
+    key = override.get_key_element()
+    swept = override.value()
+    if isinstance(swept, Glob):
+        return [f"{key}={name}" for name in swept.filter(options.get(override.key_or_group, []))]
+    if not override.is_discrete_sweep():
+        raise PodiumError(f"{word} has no end of values; name them: choice(…) or range(…)")
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _parse(word: str) -> Override | Assignment:
+    name = word.split("=")[0].strip()
+    if "=" not in word and not word.startswith("~"):
+        raise PodiumError(f'"{word}" is not of the form key=value')
+    if not re.fullmatch(r"(\+{0,2}|~)[\w-]+(\.[\w-]+)*", name):
+        raise PodiumError(f'"{word}": "{name}" is not a key; keys look like trainer.max_epochs')
+    try:
+        return _parser().parse_override(word)
+    except HydraException as error:
+        value = word.split("=", 1)[-1].strip()
+        if "=" in word and not re.search(r"""[,'"\[\]{}]|^\w+\(|\$""", value):
+            return Assignment(name.lstrip("+"), value)
+        problem = str(error).splitlines()[0]
+        raise PodiumError(f"cannot read {word} ({problem}); quote the value: \"{name}='…'\"") from None
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()

@@ -1,0 +1,201 @@
+"""The typed root of every training configuration: which keys there are, what they mean and what they may be.
+
+A *part* is a node with a `_target_` (dotted path of a class or function) and that target's keyword arguments.
+Parts are plain dictionaries here; `common.config.check` compares them with the signature of their target.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from common.config.nearest import show, suggest
+from common.errors import PodiumError
+
+BOUNDS = ("max_epochs", "max_steps", "max_time")  # alternatives: setting one lifts those set below it
+SHELVES = ("callbacks", "logger", "views.batch")  # dictionaries of named parts; null switches one off
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PRECISIONS = ("32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64")
+MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
+CLIP_ALGORITHMS = ("norm", "value")
+DIRECTIONS = ("max", "min")
+
+
+@dataclass
+class Trainer:
+    """How the loop runs. Names and meanings are those of Lightning's Trainer where it has them."""
+
+    accelerator: str = "auto"  # auto | cpu | gpu | cuda | mps | tpu
+    devices: Any = "auto"  # auto | number of devices, -1 all | list of device numbers
+    num_nodes: int = 1  # hosts, >= 1
+    strategy: str = "auto"  # auto | ddp | ... (Lightning's names)
+    precision: str | None = None  # 32-true | bf16-mixed | 16-mixed | ...; null: the fastest in a short trial
+    memory_format: str = "auto"  # channels_last | contiguous; auto: the fastest in a short trial
+    threads: int | None = None  # CPU threads of one job, >= 1; null: torch's own choice
+
+    # The end of training: alternatives. The last layer that sets one lifts those set in the layers below it.
+    max_epochs: int | None = None  # >= 1
+    max_steps: int | None = None  # optimizer steps, >= 1
+    max_time: str | None = None  # DD:HH:MM:SS
+
+    fast_dev_run: bool | int = False  # true: 1 batch of training and validation, nothing saved; n: n batches
+    limit_train_batches: int | float | None = None  # int: batches an epoch; float: share of them, (0, 1]
+    limit_val_batches: int | float | None = None  # as above; 0 switches validation off
+    num_sanity_val_steps: int = 0  # validation batches before training, -1 all
+    check_val_every_n_epoch: int | None = 1  # >= 1; null: by val_check_interval alone, across epochs
+    val_check_interval: int | float | None = None  # int: every n batches; float: share of an epoch, (0, 1]
+
+    gradient_clip_val: float | None = None  # > 0; null: no clipping
+    gradient_clip_algorithm: str = "norm"  # norm | value
+    accumulate_grad_batches: int = 1  # batches for one optimizer step, >= 1
+
+    deterministic: bool | str = False  # true | false | warn
+    log_every_n_steps: int = 50  # >= 1
+    enable_progress_bar: bool = True
+    save_every_seconds: float = 60  # at most this much work is lost by a kill, > 0
+
+    def __post_init__(self) -> None:
+        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
+        one_of("trainer.memory_format", self.memory_format, MEMORY_FORMATS)
+        one_of("trainer.gradient_clip_algorithm", self.gradient_clip_algorithm, CLIP_ALGORITHMS)
+        if self.precision is not None:
+            one_of("trainer.precision", self.precision, PRECISIONS, "or null for a trial")
+        if isinstance(self.deterministic, str):
+            one_of("trainer.deterministic", self.deterministic, ("warn",), "or true or false")
+        for name in ("num_nodes", "accumulate_grad_batches", "log_every_n_steps"):
+            at_least(f"trainer.{name}", getattr(self, name), 1)
+        for name in ("threads", "max_epochs", "max_steps", "check_val_every_n_epoch"):
+            at_least(f"trainer.{name}", getattr(self, name), 1, or_null=True)
+        at_least("trainer.fast_dev_run", int(self.fast_dev_run), 0)
+        at_least("trainer.num_sanity_val_steps", self.num_sanity_val_steps, -1)
+        above_zero("trainer.save_every_seconds", self.save_every_seconds)
+        above_zero("trainer.gradient_clip_val", self.gradient_clip_val)
+        _count_or_share("trainer.limit_train_batches", self.limit_train_batches, least=1)
+        _count_or_share("trainer.limit_val_batches", self.limit_val_batches, least=0)
+        _count_or_share("trainer.val_check_interval", self.val_check_interval, least=1)
+        _duration("trainer.max_time", self.max_time)
+        _devices("trainer.devices", self.devices)
+
+
+@dataclass
+class Views:
+    """What the model sees of a training image besides its plain self."""
+
+    # imgaug steps, in order, for one uint8 image in the workers: see common/data/image_views.py
+    image: list[Any] = field(default_factory=list)
+    # name -> part or null, in order, for a batch on the device: see common/data/batch_views.py
+    batch: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Trial:
+    """A few steps of the real model that choose precision and memory format where they are left open."""
+
+    enabled: bool = True
+    steps: int = 3  # timed steps of each candidate, >= 1
+
+    def __post_init__(self) -> None:
+        at_least("trial.steps", self.steps, 1)
+
+
+@dataclass
+class Root:
+    """The whole configuration of a training run."""
+
+    competition: str = MISSING  # a file of conf/competition
+    experiment: list[str] = field(default_factory=list)  # files of conf/experiment, later ones win
+    choices: dict[str, str] = field(default_factory=dict)  # group -> option; written by `compose`
+
+    seed: int = 0  # >= 0
+    run_dir: str | None = None  # null: runs/<competition>/<time>, or the newest unfinished run there
+    new: bool = False  # start afresh instead of continuing the newest unfinished run
+
+    data: dict[str, Any] = field(default_factory=dict)  # part: a LightningDataModule
+    module: dict[str, Any] = field(default_factory=dict)  # part: a LightningModule
+    model: dict[str, Any] = field(default_factory=dict)  # part: an nn.Module, images -> logits
+    loss: dict[str, Any] = field(default_factory=dict)  # part: an nn.Module, one value per sample
+    optimizer: dict[str, Any] = field(default_factory=dict)  # part: a torch.optim.Optimizer
+    schedule: dict[str, Any] | None = None  # part: a learning-rate schedule; null: constant
+    views: Views = field(default_factory=Views)
+
+    submission: dict[str, Any] = field(default_factory=dict)  # part: writes and checks a contest's file
+    callbacks: dict[str, Any] = field(default_factory=dict)  # name -> part or null
+    logger: dict[str, Any] = field(default_factory=dict)  # name -> part or null, besides history.csv
+    # metric -> max | min; the first one chooses best.ckpt
+    best: dict[str, str] = field(default_factory=lambda: {"valid_top1": "max"})
+    trainer: Trainer = field(default_factory=Trainer)
+    trial: Trial = field(default_factory=Trial)
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
+        if not self.trainer.fast_dev_run and all(getattr(self.trainer, bound) is None for bound in BOUNDS):
+            raise PodiumError("training has no end: set one of trainer.max_epochs, max_steps or max_time")
+        for name in ("data", "module", "model", "loss", "optimizer"):
+            if "_target_" not in getattr(self, name):
+                raise PodiumError(f"{name} must be a part with _target_, got {show(getattr(self, name))}")
+        if not self.best:
+            raise PodiumError("best must name at least one metric, such as {valid_top1: max}; got {}")
+        for metric, direction in self.best.items():
+            one_of(f"best.{metric}", direction, DIRECTIONS)
+        for shelf, named in zip(SHELVES, (self.callbacks, self.logger, self.views.batch), strict=True):
+            for name, part in named.items():
+                if part is not None and not (isinstance(part, dict) and "_target_" in part):
+                    raise PodiumError(
+                        f"{shelf}.{name} must be null or a part with _target_, got {show(part)}"
+                    )
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...], more: str = "") -> None:
+    """Raise a PodiumError that names the key unless the value is one of those allowed."""
+    if value not in allowed:
+        choices = ", ".join(allowed) + (f" {more}" if more else "")
+        raise PodiumError(f"{key} must be one of {choices}; got {show(value)}{suggest(value, allowed)}")
+
+
+def at_least(key: str, value: int | None, least: int, or_null: bool = False) -> None:
+    """Raise a PodiumError that names the key if the number is smaller than the least allowed."""
+    if value is not None and value < least:
+        raise PodiumError(f"{key} must be at least {least}{' or null' if or_null else ''}, got {value}")
+
+
+def above_zero(key: str, value: float | None) -> None:
+    """Raise a PodiumError that names the key unless the number is null or above zero (so also for nan)."""
+    if value is not None and not value > 0:
+        raise PodiumError(f"{key} must be above 0, got {value}")
+
+
+def _count_or_share(key: str, value: int | float | None, least: int) -> None:
+    if isinstance(value, float) and not 0 < value <= 1:
+        raise PodiumError(
+            f"{key} must be a number of batches (int) or a share in (0, 1] (float), got {value}"
+        )
+    if isinstance(value, int):
+        at_least(key, value, least, or_null=True)
+
+
+def _duration(key: str, value: str | None) -> None:
+    if value is None:
+        return
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", value)
+    if not match or int(match[2]) > 23 or int(match[3]) > 59 or int(match[4]) > 59:
+        raise PodiumError(
+            f'{key} must be days:hours:minutes:seconds such as "00:01:30:00", got {show(value)}'
+        )
+    if not any(int(number) for number in match.groups()):
+        raise PodiumError(f"{key} must be longer than no time, got {show(value)}")
+
+
+def _devices(key: str, value: Any) -> None:
+    numbers = value if isinstance(value, list) else []
+    count = isinstance(value, int) and not isinstance(value, bool) and (value >= 1 or value == -1)
+    listed = numbers and all(isinstance(number, int) and number >= 0 for number in numbers)
+    if not (value == "auto" or count or listed):
+        raise PodiumError(
+            f'{key} must be "auto", a number of devices, -1 or a list of device numbers; got {show(value)}'
+        )
+
+
+ConfigStore.instance().store(name="schema", node=Root, provider="common.config.schema")

@@ -1,0 +1,192 @@
+"""Reading a picture and fitting it to the model's size: the one torch-free preprocessing.
+
+Training, `pack`, predict, the checks of export and serve all call `read` or `decode`, then `fit`.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import PodiumError
+
+Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
+
+cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
+
+
+class ImageError(PodiumError):
+    """A picture that cannot be read. `path` names it, `reason` says what is wrong in a few words."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(str(path), reason)  # plain arguments, so that it travels between worker processes
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read(path: Path | str, channels: int, at_least: tuple[int, int] | None = None) -> Image:
+    """Read a file of any format that OpenCV knows; see `decode`. A missing file raises ImageError too."""
+    try:
+        # Not cv2.imread: it passes JPEGs that are cut short, and fails on some file names.
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(path, error.strerror or type(error).__name__) from error
+    return decode(data, channels, at_least, name=str(path))
+
+
+def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, name: str = "image") -> Image:
+    """Decode an encoded picture to uint8 (H, W, channels): RGB for 3 channels, luminance for 1.
+
+    at_least: (H, W) that will be needed. A JPEG larger than twice that is decoded at 1/2, 1/4 or 1/8, never
+        below what is needed: several times faster, and as good as shrinking by area.
+
+    The EXIF orientation of JPEG, PNG and TIFF is applied. A transparent PNG, WebP or GIF is laid on white.
+    16 bits become 8 by their high byte. The first frame of an animation counts.
+
+    Raises ImageError(name, reason) if the data are empty, cut short (a JPEG without its end marker too) or
+    not a picture. Damage inside a complete file (flipped bits) goes unnoticed, as in every decoder.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+    if not data:
+        raise ImageError(name, "the file is empty")
+    transparent = _may_be_transparent(data)
+    if transparent:
+        flags = cv2.IMREAD_UNCHANGED
+    elif at_least is not None:
+        flags = _REDUCED[channels][_reduction(data, at_least)]
+    else:
+        flags = _REDUCED[channels][1]
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:  # more pixels than OpenCV allows (2^30), or a broken header
+        raise ImageError(name, f"cannot be decoded ({error.err or error.msg})") from error
+    if image is None:
+        raise ImageError(name, "cannot be decoded: cut short, damaged or not a picture")
+    if transparent:
+        image = _on_white(image, channels)
+    elif channels == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image.reshape(*image.shape[:2], channels)
+
+
+def fit(
+    image: Image,
+    size: tuple[int, int],
+    mode: Literal["stretch", "pad", "crop"] = "stretch",
+    pad_value: int = 0,
+    interpolation: Literal["area", "bilinear", "bicubic"] = "area",
+) -> Image:
+    """Fit uint8 (H, W, C) to `size` = (height, width), same C.
+
+    mode: "stretch" ignores the aspect ratio; "pad" keeps it and fills two opposite margins with `pad_value`;
+        "crop" keeps it and cuts two opposite margins off. Both are centred.
+    interpolation: "area" averages where a side shrinks and is bilinear where it grows. "bilinear" and
+        "bicubic" sample 2 × 2 and 4 × 4 pixels, when shrinking too (as cv2 does, without antialiasing).
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise ValueError(f"size must be two positive ints (height, width), got {size}")
+    if mode == "stretch":
+        return _resize(image, height, width, interpolation)
+    old_height, old_width = image.shape[:2]
+    if mode == "pad":
+        scale = min(height / old_height, width / old_width)
+        inner = _resize(image, *_scaled(image, scale), interpolation)
+        fitted = np.full((height, width, image.shape[2]), pad_value, np.uint8)
+        top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+        fitted[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+        return fitted
+    if mode == "crop":
+        # Cut first, then resize: the margins need not be computed.
+        scale = max(height / old_height, width / old_width)
+        inner_height, inner_width = max(1, round(height / scale)), max(1, round(width / scale))
+        top, left = (old_height - inner_height) // 2, (old_width - inner_width) // 2
+        return _resize(
+            image[top : top + inner_height, left : left + inner_width], height, width, interpolation
+        )
+    raise ValueError(f"mode must be stretch, pad or crop, got {mode!r}")
+
+
+def _resize(image: Any, height: int, width: int, interpolation: str) -> Any:
+    if interpolation not in _INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(_INTERPOLATIONS)}, got {interpolation!r}")
+    channels = image.shape[2]
+    if interpolation == "area":  # in two steps, as cv2's INTER_AREA averages only where both sides shrink
+        shrunk = min(height, image.shape[0]), min(width, image.shape[1])
+        if shrunk != image.shape[:2]:
+            image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=_INTERPOLATIONS[interpolation])
+    return image.reshape(height, width, channels)  # cv2 drops a single channel
+
+
+_INTERPOLATIONS = {"area": cv2.INTER_LINEAR, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+def _scaled(image: Image, scale: float) -> tuple[int, int]:
+    return max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
+
+
+_REDUCED = {
+    1: {
+        1: cv2.IMREAD_GRAYSCALE,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    },
+    3: {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    },
+}
+
+
+def _reduction(data: bytes, at_least: tuple[int, int]) -> int:
+    """The largest of 1, 2, 4, 8 by which a JPEG may be divided, however its EXIF orientation turns it."""
+    size = _jpeg_size(data)
+    if size is None:
+        return 1
+    return next((factor for factor in (8, 4, 2) if min(size) >= factor * max(at_least)), 1)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) as stored, from the frame header; None if `data` are no JPEG."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame, not a table
+            return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+        fill = marker == 0xFF
+        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
+
+
+def _may_be_transparent(data: bytes) -> bool:
+    """Whether a PNG, WebP or GIF declares an alpha channel or a transparent colour."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        alpha_bit = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
+        return alpha_bit is not None and len(data) > alpha_bit and bool(data[alpha_bit] & 0x10)
+    return data[:3] == b"GIF"
+
+
+def _on_white(image: Any, channels: int) -> Any:
+    """(H, W), (H, W, 3) or (H, W, 4), BGR, uint8 or uint16 → uint8 RGB or grey without alpha."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] == 4:
+        alpha = image[:, :, 3:].astype(np.float32) / 255
+        image = (image[:, :, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)

@@ -1,0 +1,272 @@
+"""ImageData: from a competition's records to batches, the same way for every competition."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from common.data import folds, pixels
+from common.data.dataset import Images, whole
+from common.data.duplicates import near_duplicate_groups
+from common.data.images import ImageError, fit, read
+from common.data.sampler import EpochBatches
+from common.data.views import make_views
+from common.errors import PodiumError
+
+
+class ImageData(pl.LightningDataModule):
+    """Reads records, decodes every image once, splits by group, serves batches.
+
+    A competition says where its images are (`records`), what is to be predicted (`test_records`) and how to draw
+    sample data (`write_sample`).
+
+    Batches reach the model as `image` float32 (B, C, H, W) in [0, 1], `label`, `index`, `key` int64 (B,).
+
+    Args:
+        root: the data set's folder.
+        size: [height, width] in pixels that the model sees.
+        channels: 1 (grey) or 3 (RGB).
+        fit: how an image is brought to `size`: stretch, pad (whole image, centred on `pad_value`) or crop (centre).
+        pad_value: 0..255.
+        interpolation: area, bilinear or bicubic.
+        batch_size: images a training batch and device.
+        workers: loader processes; 0 loads in the training process, which is fastest while views run on the batch.
+        valid: share of each class held out for validation, in (0, 1).
+        near_duplicates: keep near-duplicates on one side of the split (found by comparing pictures).
+        split: a stored `split.csv` (columns id, part) to use instead of a new one.
+        max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
+        seed: of the split, the order and the views.
+        views: `{"image": [...], "batch": {...}}`, see common/data/views.py.
+        folder: where `split.csv` and `bad_images.csv` are kept.
+        sample: whether `root` holds generated sample data.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: list[int],
+        folder: str,
+        seed: int,
+        views: dict[str, Any],
+        channels: int = 3,
+        fit: str = "stretch",
+        pad_value: int = 0,
+        interpolation: str = "area",
+        batch_size: int = 64,
+        workers: int = 0,
+        valid: float = 0.1,
+        near_duplicates: bool = False,
+        split: str | None = None,
+        max_bad_share: float = 0.05,
+        sample: bool = False,
+    ) -> None:
+        super().__init__()
+        if channels not in (1, 3):
+            raise PodiumError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
+        if len(size) != 2 or min(size) < 1:
+            raise PodiumError(f"data.size must be [height, width] in pixels, got {size}")
+        if batch_size < 1:
+            raise PodiumError(f"data.batch_size must be at least 1, got {batch_size}")
+        if not 0 < valid < 1:
+            raise PodiumError(f"data.valid must be in (0, 1), got {valid}")
+        self.root = Path(root)
+        self.folder = Path(folder)
+        self.seed = seed
+        self.batch_size = batch_size
+        self.workers = workers
+        self.valid = valid
+        self.near_duplicates = near_duplicates
+        self.stored_split = Path(split) if split else None
+        self.max_bad_share = max_bad_share
+        self.sample = sample
+        self.preprocessing = {
+            "size": list(size),
+            "channels": channels,
+            "fit": fit,
+            "pad_value": pad_value,
+            "interpolation": interpolation,
+        }
+        self.image_view, self.batch_view = make_views(views)
+        self.table: pd.DataFrame | None = None
+        self.class_names: list[str] = []
+
+    # What a competition fills in ---------------------------------------------------------------------------
+
+    def records(self) -> tuple[pd.DataFrame, list[str]]:
+        """The labelled images (see common/data/records.py) and the class names, index = label.
+
+        A column `part` (train, valid) is used as the split where the data set brings one.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.records")
+
+    def test_records(self) -> pd.DataFrame:
+        """The images to be predicted for a submission, in its order; labels are -1."""
+        raise PodiumError(f"{self.root} has no test part: name the images by INPUT=<folder or image>")
+
+    @classmethod
+    def write_sample(cls, root: Path, seed: int = 0) -> None:
+        """Draw the sample data set that training uses when `data.root` is not set."""
+        raise PodiumError(
+            "data.root is not set: name the folder of your images, e.g. make train COMP=… DATA=<folder>"
+        )
+
+    # What follows from it -----------------------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, check, decode and split, once."""
+        if self.table is not None:
+            return
+        table, self.class_names = self.records()
+        to_size = partial(fit_to, preprocessing=self.preprocessing)
+        self.pixels, rows, bad = pixels.decode(table["path"].tolist(), self._read(to_size))
+        self._report_bad(bad, len(table))
+        table = table.iloc[rows].reset_index(drop=True)
+        if self.near_duplicates:
+            found = near_duplicate_groups(self.pixels[row] for row in range(len(table)))
+            table["group"] = [f"duplicates-{group}" for group in found]
+        table["part"] = self._parts(table)
+        self._check_classes(table)
+        self.table = table
+        self._save_split()
+        labels = table["label"].to_numpy()
+        fits = None if self.image_view is None else to_size
+        self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
+        self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
+
+    def rows(self, part: str) -> np.ndarray:
+        """Rows of the table that belong to `part` (train or valid), int64, ascending."""
+        assert self.table is not None, "setup() comes first"
+        return np.flatnonzero((self.table["part"] == part).to_numpy())
+
+    def train_dataloader(self) -> DataLoader:
+        """Endlessly resumable: each pass starts where the trainer's counters say."""
+        rows = self.rows("train")
+        rank = self.trainer.global_rank if self.trainer else 0
+        batches = EpochBatches(rows, self.batch_size, self.seed, self._position, rank, self._world_size)
+        return self._loader(self.train_images, batches)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every validation image exactly once, in order; ranks take turns."""
+        rows = self.rows("valid")
+        if self.trainer is not None:
+            rows = rows[self.trainer.global_rank :: self.trainer.world_size]
+        size = 2 * self.batch_size  # no gradients: twice the batch fits
+        batches = [
+            [(0, int(row)) for row in rows[start : start + size]] for start in range(0, len(rows), size)
+        ]
+        return self._loader(self.valid_images, batches)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """On the device: uint8 → float32 in [0, 1], and the batch views while training."""
+        images = batch["image"].to(torch.float32).div_(255)
+        if self.trainer is not None and self.trainer.training:
+            images = self.batch_view(images, batch["key"])
+        return {**batch, "image": images}
+
+    def _read(self, to_size: Any) -> Any:
+        channels = self.preprocessing["channels"]
+        if self.image_view is not None:  # its steps need the picture as it is
+            return partial(read, channels=channels)
+        size = tuple(self.preprocessing["size"])
+        return lambda path: to_size(read(path, channels, at_least=size))
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training batches that one epoch takes, the trainer's limit included."""
+        length = max(1, len(self.rows("train")) // (self.batch_size * self._world_size))
+        limit = self.trainer.limit_train_batches if self.trainer else 1.0
+        return min(length, limit) if isinstance(limit, int) else int(length * limit)
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _position(self) -> tuple[int, int]:
+        """(epoch, batches done in it) by the trainer's counters; a full epoch counts as the start of the next."""
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        epoch = max(0, loop.epoch_progress.current.ready - 1)
+        done = loop.epoch_loop.batch_progress.current.processed
+        return (epoch + 1, 0) if done >= self.batches_per_epoch else (epoch, done)
+
+    def _loader(self, images: Images, batches: Any) -> DataLoader:
+        return DataLoader(
+            images,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            collate_fn=whole,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _parts(self, table: pd.DataFrame) -> pd.Series:
+        kept = self.folder / "split.csv"
+        stored = kept if kept.exists() else self.stored_split
+        if stored is not None:
+            known = pd.read_csv(stored, dtype=str, keep_default_na=False)
+            missing = {"id", "part"} - set(known.columns)
+            if missing:
+                raise PodiumError(f"{stored}: column {', '.join(sorted(missing))} is missing")
+            return folds.split(table, self.valid, self.seed, known)
+        if "part" in table:
+            return table["part"]
+        return folds.split(table, self.valid, self.seed)
+
+    def _check_classes(self, table: pd.DataFrame) -> None:
+        for part in ("train", "valid"):
+            if not (table["part"] == part).any():
+                raise PodiumError(
+                    f"{self.root}: no image is left in the {part} part ({len(table)} images, data.valid={self.valid})"
+                )
+        trained = set(table.loc[table["part"] == "train", "label"])
+        missing = [name for label, name in enumerate(self.class_names) if label not in trained]
+        if missing:
+            raise PodiumError(
+                f"{self.root}: {len(missing)} classes have no readable training image, the first is «{missing[0]}»"
+            )
+
+    @rank_zero_only
+    def _report_bad(self, bad: list[ImageError], total: int) -> None:
+        if not bad:
+            return
+        path = self.folder / "bad_images.csv"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame([(error.path, error.reason) for error in bad], columns=["path", "reason"]).to_csv(
+            path, index=False
+        )
+        message = f"{len(bad)} of {total} images could not be read; they are listed with reasons in {path}"
+        if len(bad) > self.max_bad_share * total:
+            raise PodiumError(
+                f"{message}\nThat is more than data.max_bad_share={self.max_bad_share}: mend or remove them, "
+                f"or raise the share. The first: {bad[0].path}: {bad[0].reason}"
+            )
+        print(f"left out: {message}")
+
+    @rank_zero_only
+    def _save_split(self) -> None:
+        assert self.table is not None
+        table = self.table.assign(**{"class": [self.class_names[label] for label in self.table["label"]]})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table[["id", "path", "label", "class", "group", "source", "part"]].to_csv(
+            self.folder / "split.csv", index=False
+        )
+
+
+def fit_to(image: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:
+    """`fit` by the preprocessing that a checkpoint carries: uint8 (H, W, C) → uint8 (H', W', C)."""
+    return fit(
+        image,
+        tuple(preprocessing["size"]),
+        preprocessing["fit"],
+        preprocessing["pad_value"],
+        preprocessing["interpolation"],
+    )

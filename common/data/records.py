@@ -1,0 +1,84 @@
+"""Records: the one table that all data work goes through, one row an image.
+
+Columns: `id` (str, unique, stays the same when the data set moves: the path relative to the data root, with `/`),
+`path` (str, absolute), `label` (int64 in 0..K-1, -1 where unknown), `group` (str: images that must stay on one side
+of a split share it), `source` (str: where the image comes from, may be empty).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from common.errors import PodiumError
+
+COLUMNS = ["id", "path", "label", "group", "source"]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def records(
+    root: Path, paths: Sequence[Path], labels: Sequence[int], keep_order: bool = False
+) -> pd.DataFrame:
+    """The table of the images `paths` (below `root`), each in a group of its own, ordered by id or as given."""
+    ids = [path.relative_to(root).as_posix() for path in paths]
+    table = pd.DataFrame(
+        {"id": ids, "path": [str(path) for path in paths], "label": labels, "group": ids, "source": ""}
+    )
+    table = table.astype({"id": str, "path": str, "label": "int64", "group": str, "source": str})
+    doubled = table["id"][table["id"].duplicated()]
+    if len(doubled):
+        raise PodiumError(
+            f"{root}: {len(doubled)} images are listed more than once, the first is {doubled.iloc[0]}"
+        )
+    return table if keep_order else table.sort_values("id", ignore_index=True)
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Every image file below `folder`, sorted, hidden files and folders left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def class_folders(
+    root: Path, class_names: Sequence[str] | None = None, base: Path | None = None, allow_empty: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """Records of `root/<class name>/**/<image>` and the class names.
+
+    `class_names` fixes the order of the labels; without it the folders' names, sorted, are the classes. Ids are
+    relative to `base`, by default `root`.
+
+    Raises PodiumError for a missing root, a folder that is no known class and, unless `allow_empty`, a class
+    without images.
+    """
+    if not root.is_dir():
+        raise PodiumError(
+            f"{root} is not a folder: expected one folder per class in it, with that class's images"
+        )
+    folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    names = list(class_names) if class_names is not None else [folder.name for folder in folders]
+    if not names:
+        raise PodiumError(f"{root} holds no class folders: expected {root}/<class name>/<image>.jpg")
+    unknown = [folder.name for folder in folders if folder.name not in set(names)]
+    if unknown:
+        raise PodiumError(
+            f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, the first is «{unknown[0]}»"
+        )
+    label_of = {name: label for label, name in enumerate(names)}
+    images = {folder.name: images_below(folder) for folder in folders}
+    empty = [name for name in names if not images.get(name)]
+    if empty and (len(empty) == len(names) or not allow_empty):
+        raise PodiumError(
+            f"{root}: {len(empty)} of {len(names)} classes have no images ({_some(empty)}): "
+            "add images to these folders, or take the classes out"
+        )
+    pairs = [(path, label_of[name]) for name in names for path in images.get(name, [])]
+    return records(base or root, [path for path, _ in pairs], [label for _, label in pairs]), names
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f", … {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,169 @@
+"""The verb `predict`: a run and pictures in, a submission out."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.build import build
+from common.data.images import ImageError
+from common.deliver.reader import batches, images_of
+from common.deliver.submission import Submission
+from common.errors import PodiumError
+from common.model.classifier import ImageClassifier
+from common.run import folder
+from common.run.job import device_of, load_module, make_data
+
+
+@dataclass
+class Predict:
+    """Options of `predict`."""
+
+    competition: str | None = None  # whose newest finished run is taken when run_dir is not given
+    run_dir: str | None = None  # run folder
+    input: str | None = None  # image or folder; null: the competition's own test part
+    out: str | None = None  # the submission; null: in the run folder
+    checkpoint: str = "best.ckpt"  # in the run's job folder
+    tta: bool = True  # use the run's test-time augmentation, if it has one
+    batch_size: int = 128  # images at a time, >= 1
+    data_root: str | None = None  # the data set, where it has moved since training
+
+
+def predict(options: Predict) -> Path | None:
+    """Write the submission for the pictures; a single picture's top five are printed instead.
+
+    Returns the file, or None for a single picture without `out`.
+    """
+    run = find_run(options.run_dir, options.competition)
+    config = run_config(run, options.data_root)
+    module = load_model(run, config, options.checkpoint, options.tta)
+    ids, paths = _pictures(config, run, options.input)
+    bad: list[ImageError] = []
+    rows = probabilities_of(module, config, ids, paths, options.batch_size, bad)
+    if options.input and Path(options.input).is_file() and options.out is None:
+        return _print_top_five(rows, bad, module.class_names)
+    submission: Submission = build(config["submission"])
+    out = Path(options.out) if options.out else run / _file_name(config, submission)
+    if not out.parent.is_dir():
+        raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
+    count = _write(submission, out, rows, module.class_names)
+    sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
+    print(
+        f"{count} predictions{sample} from {run} ({options.checkpoint}, {_views(config, options.tta)}): {out}"
+    )
+    if bad:
+        listed = out.with_name(f"{out.stem}_bad_images.csv")
+        with listed.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("path", "reason"), *((error.path, error.reason) for error in bad)])
+        print(
+            f"{len(bad)} pictures could not be read and are left out; they are listed with reasons in {listed}"
+        )
+    faults = submission.validate(out, ids, module.class_names)
+    if faults:
+        raise PodiumError(f"{out} would not be accepted:\n  " + "\n  ".join(faults[:10]))
+    print("checked: every image once, in order, known classes")
+    return out
+
+
+def find_run(run_dir: str | None, competition: str | None) -> Path:
+    """The run folder named, or the competition's newest finished one."""
+    if run_dir:
+        folder.load_config(Path(run_dir))
+        return Path(run_dir)
+    if not competition:
+        raise PodiumError(
+            "name a run by RUN=<folder>, or a competition by COMP=<name> for its newest finished run"
+        )
+    run = folder.newest_finished(competition)
+    print(f"newest finished run: {run}")
+    return run
+
+
+def run_config(run: Path, data_root: str | None) -> dict[str, Any]:
+    """A run's configuration, with the data set at its present place."""
+    config = folder.load_config(run)
+    if data_root:
+        config["data"]["root"] = data_root
+    return config
+
+
+def load_model(run: Path, config: dict[str, Any], checkpoint: str, tta: bool) -> ImageClassifier:
+    """The module of one of a run's checkpoints, on its device, ready to predict."""
+    path = run / "jobs" / "train_fold0" / checkpoint
+    if not path.exists():
+        present = sorted(other.name for other in path.parent.glob("*.ckpt"))
+        raise PodiumError(f"{path} does not exist; the run has {', '.join(present) or 'no checkpoint yet'}")
+    if not tta:
+        config = {**config, "callbacks": {**config["callbacks"], "tta": None}}
+    return load_module(config, path).to(device_of(config["trainer"]["accelerator"]))
+
+
+def probabilities_of(
+    module: ImageClassifier,
+    config: dict[str, Any],
+    ids: list[str],
+    paths: list[Path],
+    batch_size: int,
+    bad: list[ImageError],
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(id, probabilities float32 (K,)) of every picture that can be read, in order; the others' errors go to `bad`."""
+    if batch_size < 1:
+        raise PodiumError(f"batch_size must be at least 1, got {batch_size}")
+    for positions, images, errors in batches(paths, module.preprocessing, batch_size):
+        bad.extend(errors)
+        if not positions:
+            continue
+        with torch.inference_mode():
+            tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+            probabilities = (
+                module.seams.predict(tensor.to(module.device).float().div_(255)).float().cpu().numpy()
+            )
+        yield from zip([ids[position] for position in positions], probabilities, strict=True)
+
+
+def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[list[str], list[Path]]:
+    """Ids and paths of the pictures, in the order of the submission."""
+    if source is None:
+        table = make_data(config, run).test_records()
+        return table["id"].tolist(), [Path(path) for path in table["path"]]
+    given = Path(source)
+    paths = images_of(given)
+    base = given if given.is_dir() else given.parent
+    return [path.relative_to(base).as_posix() for path in paths], paths
+
+
+def _write(
+    submission: Submission, out: Path, rows: Iterator[tuple[str, np.ndarray]], names: list[str]
+) -> int:
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        count = submission.write(partial, rows, names)
+        partial.replace(out)
+    except OSError as error:
+        raise PodiumError(f"{out} could not be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _print_top_five(rows: Iterator[tuple[str, np.ndarray]], bad: list[ImageError], names: list[str]) -> None:
+    for _, probabilities in rows:
+        for label in np.argsort(-probabilities, kind="stable")[:5]:
+            print(f"{100 * probabilities[label]:6.2f} %  {names[label]}")
+    if bad:
+        raise PodiumError(f"{bad[0].path}: {bad[0].reason}")
+
+
+def _file_name(config: dict[str, Any], submission: Submission) -> str:
+    return ("submission_sample" if config["data"].get("sample") else "submission") + submission.suffix
+
+
+def _views(config: dict[str, Any], tta: bool) -> str:
+    part = config["callbacks"].get("tta")
+    if not part:
+        return "one view"
+    return f"mean of {len(part['views'])} views" if tta else "one view, TTA off"

@@ -1,0 +1,162 @@
+"""ImageClassifier: the LightningModule of every competition."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Timer
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from common.build import build
+from common.model.metrics import ValidationMetrics
+from common.model.optimizers import build_optimizer
+from common.model.schedules import Constant
+from common.model.seams import Batch, Outputs, Seams, compose
+
+
+class ImageClassifier(pl.LightningModule):
+    """Images to class probabilities.
+
+    All arguments are plain values, so that a checkpoint rebuilds the module by itself and loads with
+    `weights_only=True`.
+
+    Args:
+        model: part that builds the network: normalised images (B, C, H, W) → logits (B, K), or dict level → logits
+            whose first entry is the leaf level.
+        loss: part; (logits, target) → (B,).
+        optimizer: part, see common/model/optimizers.py.
+        schedule: part; (progress in [0, 1], epoch) → factor of the learning rate. None: constant.
+        class_names: index = label.
+        preprocessing: size, channels, fit, pad_value, interpolation: how a picture became the model's input.
+        mean, std: of the input in [0, 1], one value or one a channel.
+        seed: of dropout and of other random numbers drawn inside the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any] | None,
+        class_names: list[str],
+        preprocessing: dict[str, Any],
+        mean: list[float] = [0.5],  # noqa: B006  (never changed; Lightning stores it)
+        std: list[float] = [0.5],  # noqa: B006
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.class_names = class_names
+        self.preprocessing = preprocessing
+        self.seed = seed
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.net = self.build_model()
+        self.loss_fn: nn.Module = build(loss)
+        self.schedule = build(schedule) if schedule else Constant()
+        self.metrics = ValidationMetrics(len(class_names))
+        self.memory_format = torch.contiguous_format
+        self.seams = self._own_seams()
+        self.train_losses = [
+            torch.zeros(()),
+            0,
+        ]  # sum on the device, and its number of steps, since the epoch began
+
+    def build_model(self) -> nn.Module:
+        """The network; a competition may build its own from `self.hparams.model`."""
+        return build(
+            self.hparams["model"],
+            num_classes=len(self.class_names),
+            in_channels=self.preprocessing["channels"],
+            image_size=tuple(self.preprocessing["size"]),
+        )
+
+    # The seams ----------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        self.compose(self.trainer.callbacks)
+
+    def compose(self, callbacks: list[Any]) -> None:
+        """Take the seams of these callbacks; without any, targets are labels, and losses are averaged."""
+        self.seams = compose(self._own_seams(), callbacks)
+
+    def _own_seams(self) -> Seams:
+        return Seams(
+            target=lambda batch: batch["label"],
+            loss=lambda outputs, target: self.loss_fn(leaf(outputs), target),
+            reduce=torch.mean,
+            predict=lambda images: leaf(self(images)).float().softmax(dim=1),
+        )
+
+    # One step -----------------------------------------------------------------------------------------------
+
+    def forward(self, images: Tensor) -> Outputs:
+        """images: float (B, C, H, W) in [0, 1] → logits (B, K), or a dict of them by level."""
+        normalised = (images - self.mean) / self.std
+        return self.net(normalised.contiguous(memory_format=self.memory_format))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self.seams.loss(self(batch["image"]), self.seams.target(batch))
+        loss = self.seams.reduce(losses)
+        self.train_losses[0] = self.train_losses[0] + loss.detach()
+        self.train_losses[1] += 1
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.metrics.update(leaf(self(batch["image"])).float().softmax(dim=1), batch["label"])
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Class probabilities, float (B, K)."""
+        return self.seams.predict(batch["image"])
+
+    # An epoch -----------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        self.train_losses[0] = self.train_losses[0].to(self.device)
+
+    def on_train_epoch_end(self) -> None:
+        total, steps = self.train_losses
+        self.log("train_loss", total / max(1, steps), sync_dist=True)
+        self.train_losses = [torch.zeros((), device=self.device), 0]
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.metrics.compute())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_losses"] = [self.train_losses[0].cpu(), self.train_losses[1]]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.train_losses = list(checkpoint["train_losses"])
+
+    # The learning rate --------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = build_optimizer(self.hparams["optimizer"], self)
+        scheduler = LambdaLR(optimizer, lambda _: self.schedule(*self.progress()))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def progress(self) -> tuple[float, float]:
+        """(share of the run done in [0, 1], epochs done as a fraction).
+
+        Of the bounds on epochs, steps and wall-clock time the one that is nearest to its end counts, so that the
+        schedule is completed when the run ends.
+        """
+        trainer, steps = self.trainer, self.trainer.global_step
+        # not trainer.num_training_batches: it is unknown when the first learning rate is set
+        per_epoch = max(1, -(-trainer.datamodule.batches_per_epoch // trainer.accumulate_grad_batches))
+        bounds = []
+        if trainer.max_epochs and trainer.max_epochs > 0:
+            bounds.append(steps / (trainer.max_epochs * per_epoch))
+        if trainer.max_steps and trainer.max_steps > 0:
+            bounds.append(steps / trainer.max_steps)
+        for timer in trainer.callbacks:
+            if isinstance(timer, Timer) and timer._duration:
+                bounds.append(timer.time_elapsed() / timer._duration)
+        return min(1.0, max(bounds, default=0.0)), steps / per_epoch
+
+
+def leaf(outputs: Outputs) -> Tensor:
+    """The logits of the leaf level, (B, K)."""
+    return next(iter(outputs.values())) if isinstance(outputs, dict) else outputs

@@ -1,0 +1,162 @@
+"""Losses, one value per sample.
+
+Every loss is `forward(logits (B, K), target) -> (B,)` and is never reduced inside: which samples count, and
+how much, is decided later (a mean, OHEM, a sum over the levels of a hierarchy). `target` is either
+
+- (B,) int64, class indices in [0, K), or
+- (B, K) floating point, class probabilities whose rows sum to 1.
+
+All of them compute in float32 at least, under autocast and in bf16 models too.
+
+Smoothing follows `torch.nn.functional.cross_entropy`: `smoothing / K` goes to *every* class, the true one
+included (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567). The other convention, `1 - s` on the class
+and `s / (K - 1)` elsewhere, is the same thing with `smoothing = s * K / (K - 1)`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.errors import PodiumError
+
+
+class CrossEntropy(nn.Module):
+    """-sum_k t_k log p_k, for class indices and for probabilities.
+
+    smoothing: share of the target spread evenly over all classes, in [0, 1).
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.smoothing = check_smoothing(smoothing)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        check_target(logits, target)
+        logits = at_least_float32(logits)
+        if target.is_floating_point():
+            target = target.to(logits.dtype)
+        return F.cross_entropy(logits, target, reduction="none", label_smoothing=self.smoothing)
+
+
+class SoftCrossEntropy(nn.Module):
+    """Cross-entropy with the probabilities of a teacher, at a temperature.
+
+    Hinton et al. 2015, https://arxiv.org/abs/1503.02531.
+    The logits are divided by `temperature` and the loss is multiplied by its square, so that the gradient
+    keeps its scale. The target is taken as it comes: a teacher's softmax should have been taken at the same
+    temperature. At temperature 1 it is `CrossEntropy`. temperature: > 0.
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise PodiumError(f"loss.temperature must be above 0, got {temperature}")
+        self.temperature = temperature
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        check_target(logits, target)
+        log_p = (at_least_float32(logits) / self.temperature).log_softmax(-1)
+        return -(smoothed(target, log_p) * log_p).sum(-1) * self.temperature**2
+
+
+class KLDivergence(nn.Module):
+    """Kullback-Leibler divergence of the prediction from the target, sum_k t_k (log t_k - log p_k) >= 0.
+
+    It is the cross-entropy less the entropy of the target: the same gradient, but 0 for a perfect prediction.
+    smoothing: as in `CrossEntropy`.
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.smoothing = check_smoothing(smoothing)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        check_target(logits, target)
+        log_p = at_least_float32(logits).log_softmax(-1)
+        divergence = F.kl_div(log_p, smoothed(target, log_p, self.smoothing), reduction="none").sum(-1)
+        return divergence.clamp_min(0)  # rounding can leave -1e-8
+
+
+class Focal(nn.Module):
+    """-sum_k t_k alpha_k (1 - p_k)^gamma log p_k: cross-entropy that fades for what is already right.
+
+    Lin et al. 2017, https://arxiv.org/abs/1708.02002. The factor is taken for each sample, not on the mean of
+    a batch.
+
+    gamma: >= 0; 0 is cross-entropy.
+    alpha: weight per class, K positive numbers in label order; None weighs all classes 1.
+    smoothing: as in `CrossEntropy`.
+    """
+
+    alpha: Tensor | None
+
+    def __init__(
+        self, gamma: float = 2.0, alpha: Sequence[float] | None = None, smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise PodiumError(f"loss.gamma must be at least 0, got {gamma}")
+        if alpha is not None and min(alpha, default=0.0) <= 0:
+            raise PodiumError(f"loss.alpha must be positive numbers, one per class, got {list(alpha)}")
+        self.gamma = gamma
+        self.smoothing = check_smoothing(smoothing)
+        weights = None if alpha is None else torch.tensor(list(alpha), dtype=torch.float32)
+        self.register_buffer(
+            "alpha", weights, persistent=False
+        )  # comes from the config, not from a checkpoint
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        check_target(logits, target)
+        log_p = at_least_float32(logits).log_softmax(-1)
+        weight = smoothed(target, log_p, self.smoothing)
+        if self.alpha is not None:
+            if len(self.alpha) != log_p.shape[-1]:
+                raise PodiumError(f"loss.alpha has {len(self.alpha)} weights for {log_p.shape[-1]} classes")
+            weight = weight * self.alpha
+        wrong = -torch.expm1(log_p)  # 1 - p, exact where p is near 1
+        # The floor keeps the gradient of a power below 1 finite where p rounds to 1.
+        return -(weight * wrong.clamp_min(1e-12) ** self.gamma * log_p).sum(-1)
+
+
+def smoothed(target: Tensor, like: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Target as probabilities (B, K) of the shape and dtype of `like`, `smoothing` of it spread evenly."""
+    if not target.is_floating_point():
+        target = F.one_hot(target, like.shape[-1])
+    target = target.to(like.dtype)
+    return target if smoothing == 0 else target * (1 - smoothing) + smoothing / like.shape[-1]
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def check_smoothing(smoothing: float) -> float:
+    if not 0 <= smoothing < 1:
+        raise PodiumError(f"loss.smoothing must be in [0, 1), got {smoothing}")
+    return smoothing
+
+
+def check_target(logits: Tensor, target: Tensor) -> None:
+    """Raise ValueError for a target of another shape or type, PodiumError for a label outside [0, K).
+
+    Labels are looked at on the CPU only: elsewhere it would wait for the device.
+    """
+    if target.is_floating_point():
+        if target.shape != logits.shape:
+            raise ValueError(f"probabilities {tuple(target.shape)} do not fit logits {tuple(logits.shape)}")
+        return
+    if target.dtype != torch.int64 or target.shape != logits.shape[:1]:
+        raise ValueError(
+            f"target must be int64 ({len(logits)},) or probabilities {tuple(logits.shape)}, "
+            f"got {target.dtype} {tuple(target.shape)}"
+        )
+    if target.device.type == "cpu" and len(target):
+        low, high = torch.aminmax(target)
+        if low < 0 or high >= logits.shape[-1]:
+            raise PodiumError(
+                f"labels must be in [0, {logits.shape[-1] - 1}], got {int(low)} to {int(high)}: "
+                "-1 is an image of unknown class, which cannot be trained on; "
+                "a number too large means that the model was built for fewer classes"
+            )

@@ -1,0 +1,39 @@
+"""The four seams at which training and prediction are bent, each by exactly one shared idea."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Batch = dict[str, Tensor]
+Outputs = Any  # Tensor (B, K), or dict level → Tensor (B, K_level) whose first entry is the leaf level
+
+
+@dataclass(frozen=True)
+class Seams:
+    """How one step goes: loss = reduce(loss(outputs, target(batch))), and how one batch is predicted.
+
+    target: batch → int64 (B,) or float (B, K). loss: (outputs, target) → float (B,). reduce: float (B,) → scalar.
+    predict: images float (B, C, H, W) in [0, 1] → probabilities float (B, K).
+    """
+
+    target: Callable[[Batch], Tensor]
+    loss: Callable[[Outputs, Tensor], Tensor]
+    reduce: Callable[[Tensor], Tensor]
+    predict: Callable[[Tensor], Tensor]
+
+
+class Wraps(Protocol):
+    """A callback that bends a seam: given the seams so far, it returns them with one replaced."""
+
+    def wrap(self, seams: Seams) -> Seams: ...
+
+
+def compose(seams: Seams, callbacks: list[Any]) -> Seams:
+    """Apply every callback that has a `wrap`, in order. Composed afresh each time, so that nothing stacks up."""
+    for callback in callbacks:
+        wrap = getattr(callback, "wrap", None)
+        if wrap is not None:
+            seams = wrap(seams)
+    return seams

@@ -1,0 +1,34 @@
+"""What a run ran on, so that its figures can be judged later."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = [
+    "torch", "torchvision", "pytorch-lightning", "torchmetrics", "timm", "efficientnet-pytorch", "imaug",
+    "hydra-core", "omegaconf", "numpy", "opencv-python-headless",
+]  # fmt: skip
+
+
+def describe() -> dict[str, Any]:
+    """Versions, machine, devices and the command, all as plain values."""
+    import torch
+
+    return {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

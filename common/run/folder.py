@@ -1,0 +1,139 @@
+"""The run folder: where it is, who holds it, and writing into it without ever leaving half a file."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import PodiumError
+
+RUNS = Path("runs")
+PER_CALL = {"run_dir", "new"}  # keys that say where to run, not what
+
+
+def choose(config: dict[str, Any]) -> tuple[Path, str]:
+    """The folder that `train` works in, and a sentence that says why this one.
+
+    With `run_dir` that folder; else the newest unfinished run of an equal config, else a new folder
+    `runs/<competition>/<time>`.
+
+    Raises PodiumError where `run_dir` holds a run of another config; the message names the keys that differ.
+    """
+    competition = config["competition"]
+    if config["run_dir"]:
+        run = Path(config["run_dir"])
+        if not (run / "config.yaml").exists():
+            return run, f"new run {run}"
+        differing = differences(load_config(run), config)
+        if differing:
+            raise PodiumError(
+                f"{run} was started with another configuration. The keys that differ (there → here):\n  "
+                + "\n  ".join(differing)
+                + "\nGive the same settings to go on with it, or another RUN= for a new run"
+            )
+        return run, f"finished already: {run}" if is_done(run) else f"going on with {run}"
+    if not config["new"]:
+        for run in reversed(runs_of(competition)):
+            if not is_done(run) and not differences(load_config(run), config):
+                return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    run, count = RUNS / competition / stamp, 1
+    while run.exists():
+        count += 1
+        run = RUNS / competition / f"{stamp}_{count}"
+    return run, f"new run {run}"
+
+
+def runs_of(competition: str) -> list[Path]:
+    """The run folders of a competition, oldest first."""
+    return sorted(path.parent for path in (RUNS / competition).glob("*/config.yaml"))
+
+
+def newest_finished(competition: str) -> Path:
+    """The run that a command without RUN= works on. Raises PodiumError if there is none."""
+    finished = [run for run in runs_of(competition) if is_done(run)]
+    if not finished:
+        raise PodiumError(
+            f"there is no finished run of {competition} in {RUNS / competition}: name one by RUN=<folder>, "
+            f"or train one by make train COMP={competition}"
+        )
+    return finished[-1]
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run or a job has finished: its file `done` is written last."""
+    return (folder / "done").exists()
+
+
+def load_config(run: Path) -> dict[str, Any]:
+    """The resolved configuration of a run or a job. Raises PodiumError if `run` is none."""
+    path = run / "config.yaml"
+    if not path.exists():
+        raise PodiumError(f"{run} is no run folder: there is no {path}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """`key: old → new` for every key in which two configurations differ, those of a single call left out."""
+    found = []
+    for key in sorted({*old, *new} - (PER_CALL if not prefix else set()), key=str):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} → {after}")
+    return found
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.yaml`, the keys of a single call left out."""
+    kept = {key: value for key, value in config.items() if key not in PER_CALL}
+    write_text(folder / "config.yaml", yaml.safe_dump(kept, allow_unicode=True, sort_keys=False))
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise PodiumError(f"{path} could not be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` against a second start; the lock goes with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise PodiumError(
+                f"{folder} is in use by {holder}: wait for it, or start another run with NEW=1"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield

@@ -1,0 +1,248 @@
+"""What a run folder says, read back as plain tables: the common ground of the report and the terminal's summary.
+
+A run that was stopped, or a `fast_dev_run`, lacks files; a full disk leaves damaged ones. Both are normal here: what
+is missing reads as empty, what is damaged is named in `Results.notes`, and the rest is still shown.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from common.errors import PodiumError
+
+WHOLE_RUN = "whole run"
+DAMAGED = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # what readers raise for a damaged file
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One folder `jobs/<stage>_fold<k>/`."""
+
+    folder: Path
+    scores: dict[str, Any]
+    history: pd.DataFrame  # one row an epoch; empty if there is none
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def stage(self) -> str:
+        return re.sub(r"_fold\d+$", "", self.name)
+
+    @property
+    def fold(self) -> int:
+        match = re.search(r"_fold(\d+)$", self.name)
+        return int(match[1]) if match else 0
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run folder. Every table may be empty."""
+
+    run: Path
+    config: dict[str, Any]
+    config_text: str
+    environment: dict[str, Any]
+    model: dict[str, Any]
+    scores: dict[str, Any]
+    split: pd.DataFrame  # id, path, label, class, group, source, part
+    bad_images: pd.DataFrame
+    jobs: list[Job]  # in the order of their stages, then folds
+    notes: list[str] = field(default_factory=list)  # files that could not be read, and why
+
+    @property
+    def competition(self) -> str:
+        value = self.config.get("competition")
+        if isinstance(value, dict):
+            value = value.get("name")
+        return str(value or self.run.absolute().parent.name)
+
+    @property
+    def data_root(self) -> str:
+        return str(_section(self.config, "data").get("root") or "")
+
+    @property
+    def sample(self) -> bool:
+        """Whether the run saw sample data drawn by Podium instead of the competition's own."""
+        return bool(_section(self.config, "data").get("sample"))
+
+    def last_stage(self) -> list[Job]:
+        """The folds of the stage that ran last: the run's outcome (the students, after a distillation)."""
+        return [job for job in self.jobs if job.stage == self.jobs[-1].stage]
+
+    def predictions(self) -> pd.DataFrame:
+        """The last stage's validation predictions, folds joined; see `read_predictions`. Damage goes to `notes`."""
+        tables = []
+        for job in self.last_stage():
+            path = job.folder / "predictions.parquet"
+            if path.is_file():
+                tables.append(_attempt(path, read_predictions, _NO_PREDICTIONS, self.notes))
+        return pd.concat(tables, ignore_index=True) if tables else _NO_PREDICTIONS
+
+    def class_names(self, at_least: int = 0) -> list[str]:
+        """Names in label order, from split.csv, else from scores.json; a class that neither names is its number."""
+        if len(self.split):
+            known = self.split[self.split["label"] >= 0].drop_duplicates("label")
+            names = dict(zip(known["label"].tolist(), known["class"].tolist(), strict=True))
+        else:
+            names = {i: str(row["class"]) for i, row in enumerate(self.per_class())}
+        return [str(names.get(i, i)) for i in range(max([at_least, *(label + 1 for label in names)]))]
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """The rows of scores.json's `per_class`, of the run or else of its last stage's only job."""
+        last = self.last_stage()
+        return (
+            self.scores.get("per_class")
+            or (last[0].scores.get("per_class") if len(last) == 1 else None)
+            or []
+        )
+
+    def score_table(self) -> pd.DataFrame:
+        """One row per checkpoint and part of the data: checkpoint, part, images, top1, top5, loss, then others.
+
+        part: "validation" (which chose the checkpoint) or "test" (which chose nothing). images: NaN if unknown.
+        """
+        parts_of_split = self.split["part"].value_counts() if len(self.split) else {}
+        whole = _parts(self.scores)
+        for part, row in whole.items():
+            row.setdefault("images", float(parts_of_split.get(part, np.nan)))
+        rows = []
+        for job in self.jobs:
+            for part, row in _parts(job.scores).items():
+                rows.append({"checkpoint": job.name, "part": PARTS[part], **row})
+                if len(self.jobs) == 1 and whole.get(part) == row:
+                    del whole[part]  # one job is the whole run: once is enough
+        rows += [{"checkpoint": WHOLE_RUN, "part": PARTS[part], **row} for part, row in whole.items()]
+        table = pd.DataFrame(rows)
+        first = ["checkpoint", "part", "images", "top1", "top5", "loss"]
+        return table.reindex(columns=first + [name for name in table.columns if name not in first])
+
+
+PARTS = {"valid": "validation", "test": "test"}  # prefix of a score → part of the data
+_NO_PREDICTIONS = pd.DataFrame({"id": [], "label": [], "predicted": [], "probability": []})
+
+
+def read_results(run: Path) -> Results:
+    """Read whatever there is of a run folder. Raises PodiumError if there is no such folder."""
+    if not run.is_dir():
+        raise PodiumError(f"{run} is not a folder: expected a run folder, such as runs/<competition>/<time>")
+    notes: list[str] = []
+    config_text = _attempt(run / "config.yaml", _text, "", notes)
+    jobs = [
+        Job(
+            folder,
+            _attempt(folder / "scores.json", _mapping, {}, notes),
+            _attempt(folder / "history.csv", pd.read_csv, pd.DataFrame(), notes),
+        )
+        for folder in sorted(path for path in run.glob("jobs/*") if path.is_dir())
+    ]
+    begun: dict[str, int] = {}  # stage → when its first job began
+    for job in jobs:
+        begun[job.stage] = min(_time(job.folder / "config.yaml"), begun.get(job.stage, 2**63))
+    return Results(
+        run=run,
+        config=_attempt(run / "config.yaml", lambda _: _as_mapping(yaml.safe_load(config_text)), {}, notes),
+        config_text=config_text,
+        environment=_attempt(run / "environment.json", _mapping, {}, notes),
+        model=_attempt(run / "model.json", _mapping, {}, notes),
+        scores=_attempt(run / "scores.json", _mapping, {}, notes),
+        split=_attempt(run / "split.csv", _split, pd.DataFrame(), notes),
+        bad_images=_attempt(run / "bad_images.csv", _strings, pd.DataFrame(), notes),
+        jobs=sorted(jobs, key=lambda job: (begun[job.stage], job.stage, job.fold)),
+        notes=notes,
+    )
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """predictions.parquet → id, label, predicted (most probable class), probability (of that class, in [0, 1]).
+
+    Read in pieces: the probabilities of all images need never fit in memory. Raises ValueError if the rows of
+    probabilities differ in length.
+    """
+    import pyarrow.parquet as parquet
+
+    pieces = []
+    for batch in parquet.ParquetFile(path).iter_batches(256, columns=["id", "label", "probabilities"]):
+        rows = len(batch)
+        flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
+        if rows == 0 or len(flat) % rows or len(flat) == 0:
+            raise ValueError(f"rows of probabilities differ in length ({len(flat)} values in {rows} rows)")
+        probabilities = flat.reshape(rows, -1)
+        predicted = probabilities.argmax(1)
+        pieces.append(
+            pd.DataFrame(
+                {
+                    "id": batch.column("id").to_pylist(),
+                    "label": batch.column("label").to_numpy(zero_copy_only=False).astype(np.int64),
+                    "predicted": predicted.astype(np.int64),
+                    "probability": probabilities[np.arange(rows), predicted].astype(np.float64),
+                }
+            )
+        )
+    return pd.concat(pieces, ignore_index=True) if pieces else _NO_PREDICTIONS
+
+
+def _parts(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """{"valid_top1": 0.9, "images": 10} → {"valid": {"top1": 0.9, "images": 10}}."""
+    parts: dict[str, dict[str, float]] = {}
+    for key, value in scores.items():
+        prefix, _, name = key.partition("_")
+        if prefix in PARTS and name and isinstance(value, int | float) and not isinstance(value, bool):
+            parts.setdefault(prefix, {})[name] = float(value)
+    if len(parts) == 1 and isinstance(scores.get("images"), int | float):
+        next(iter(parts.values())).setdefault("images", float(scores["images"]))
+    return parts
+
+
+def _attempt(path: Path, read: Callable[[Path], T], otherwise: T, notes: list[str]) -> T:
+    if not path.exists():
+        return otherwise
+    try:
+        return read(path)
+    except DAMAGED as error:
+        notes.append(f"{path}: could not be read ({type(error).__name__}: {str(error).splitlines()[0:1]})")
+        return otherwise
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    return _as_mapping(json.loads(_text(path)))
+
+
+def _as_mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a mapping, got {type(value).__name__}")
+    return value
+
+
+def _strings(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)  # a class may be called "NA" or "001"
+
+
+def _split(path: Path) -> pd.DataFrame:
+    table = _strings(path)
+    missing = {"id", "path", "label", "class", "part"} - set(table.columns)
+    if missing:
+        raise ValueError(f"columns missing: {', '.join(sorted(missing))}")
+    return table.astype({"label": "int64"})
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 2**63
+
+
+def _section(config: dict[str, Any], name: str) -> dict[str, Any]:
+    value = config.get(name)
+    return value if isinstance(value, dict) else {}

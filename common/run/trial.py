@@ -1,0 +1,117 @@
+"""The trial: which precision and memory format train this model fastest on this machine."""
+
+import copy
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.model.classifier import ImageClassifier, leaf
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+WORTH = 1.1  # a lower precision must be this much faster than 32 bits to be taken
+
+
+def choose(
+    module: ImageClassifier,
+    batch_size: int,
+    device: torch.device,
+    precision: str | None,
+    memory_format: str,
+    steps: int,
+    threads: int,
+) -> dict[str, Any]:
+    """Time a few training steps for each candidate, or recall an earlier trial of the same model and machine.
+
+    Args:
+        module: is copied, not trained.
+        batch_size: images a step.
+        precision, memory_format: fixed by the user; None and "auto" leave the choice to the trial.
+        steps: timed steps a candidate, ≥ 1; 0 switches the trial off (32 bits, channels_last).
+        threads: CPU threads, part of what an earlier trial must have in common.
+
+    Returns precision, memory_format and `images_per_second` by candidate.
+    """
+    precisions = [precision] if precision else ["32-true", "bf16-mixed"]
+    formats = [memory_format] if memory_format != "auto" else list(FORMATS)
+    if len(precisions) == len(formats) == 1:
+        return {"precision": precisions[0], "memory_format": formats[0], "images_per_second": {}}
+    if steps == 0:
+        return {"precision": precisions[0], "memory_format": formats[-1], "images_per_second": {}}
+    shape = (batch_size, module.preprocessing["channels"], *module.preprocessing["size"])
+    question = [
+        module.hparams["model"],
+        len(module.class_names),
+        shape,
+        precisions,
+        formats,
+        str(device),
+        threads,
+        steps,
+    ]
+    machine = [
+        _processor(),
+        torch.__version__,
+        torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+    ]
+    key = hashlib.sha256(json.dumps([question, machine], default=str).encode()).hexdigest()[:16]
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "podium" / "trials" / f"{key}.json"
+    )
+    if cache.exists():
+        return json.loads(cache.read_text())
+    speeds: dict[str, float] = {}
+    for candidate in precisions:
+        for layout in formats:
+            seconds = _time(module, shape, device, PRECISIONS.get(candidate), FORMATS[layout], steps, speeds)
+            speeds[f"{candidate} {layout}"] = round(batch_size / seconds, 1)
+    best = max(speeds, key=lambda name: speeds[name] / (1.0 if name.startswith("32") else WORTH))
+    choice = {"precision": best.split()[0], "memory_format": best.split()[1], "images_per_second": speeds}
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(choice))
+    except OSError:
+        pass  # a home that cannot be written costs the trial again, nothing else
+    return choice
+
+
+def _time(
+    module: ImageClassifier,
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    memory_format: torch.memory_format,
+    steps: int,
+    speeds: dict[str, float],
+) -> float:
+    """Median seconds of a forward and backward pass; one pass is enough for a candidate far behind."""
+    net = copy.deepcopy(module.net).to(device).to(memory_format=memory_format).train()
+    images = torch.rand(shape, device=device).contiguous(memory_format=memory_format)
+    labels = torch.arange(shape[0], device=device) % len(module.class_names)
+    taken = []
+    for step in range(steps + 1):
+        start = time.perf_counter()
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            loss = module.loss_fn.to(device)(leaf(net(images)), labels).mean()
+        loss.backward()
+        net.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - start)
+        if step == 0 and speeds and taken[0] > 3 * shape[0] / max(speeds.values()):
+            return taken[0]
+    return sorted(taken[1:])[steps // 2]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,169 @@
+"""The four shared callbacks, alone and in all sixteen combinations, against loops over single images."""
+
+import itertools
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from common.callbacks.hierarchical_loss import HierarchicalLoss
+from common.callbacks.ohem import OHEM, hardest
+from common.callbacks.soft_labels import SoftLabels
+from common.callbacks.tta import TTA, Cropped, Inverted, Mirrored, Moved, Raw
+from common.errors import PodiumError
+from common.model.classifier import ImageClassifier
+from tests.toys import CLASSES, random_images
+
+PARENTS = [0, 0, 1, 1]
+IDS = [f"{number}.png" for number in range(10)]
+
+
+def classifier() -> ImageClassifier:
+    torch.manual_seed(0)
+    return ImageClassifier(
+        model={"_target_": "tests.toys.TwoLevels"},
+        loss={"_target_": "common.model.losses.CrossEntropy"},
+        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
+        schedule=None,
+        class_names=CLASSES,
+        preprocessing={
+            "size": [6, 6],
+            "channels": 1,
+            "fit": "stretch",
+            "pad_value": 0,
+            "interpolation": "area",
+        },
+    )
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A table that knows the even images only."""
+    rows = torch.rand(len(IDS), len(CLASSES), generator=torch.Generator().manual_seed(3)).softmax(1)
+    path = tmp_path / "predictions.parquet"
+    pd.DataFrame({"id": IDS[::2], "probabilities": rows[::2].tolist()}).to_parquet(path)
+    return path, rows
+
+
+def batch() -> dict[str, torch.Tensor]:
+    index = torch.tensor([7, 2, 4, 9, 0, 1])
+    return {
+        "image": random_images(6),
+        "label": torch.tensor([0, 1, 2, 3, 1, 2]),
+        "index": index,
+        "key": index,
+    }
+
+
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=4)))
+def test_every_combination_equals_a_loop_over_images(switches, teacher):
+    soft, levels, ohem, tta = switches
+    path, rows = teacher
+    module, data = classifier(), batch()
+    callbacks = []
+    if soft:
+        callbacks.append(SoftLabels(str(path), hard_weight=0.6, smoothing=0.2))
+        callbacks[-1].read(IDS, len(CLASSES))
+    if levels:
+        callbacks.append(HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5}))
+    if ohem:
+        callbacks.append(OHEM(keep=0.5))
+    if tta:
+        callbacks.append(TTA({"raw": Raw(), "inverted": Inverted()}))
+    module.compose(callbacks)
+    module.compose(callbacks)  # composing twice must not stack anything up
+
+    with torch.no_grad():
+        outputs = module(data["image"])
+    losses = []
+    for row in range(6):
+        one_hot = [float(k == data["label"][row]) for k in range(4)]
+        target = one_hot
+        if soft:
+            index = int(data["index"][row])
+            known = index % 2 == 0
+            target = [
+                0.6 * hard + 0.4 * float(rows[index][k]) if known else 0.8 * hard + 0.2 / 4
+                for k, hard in enumerate(one_hot)
+            ]
+        logs = outputs["label"][row].log_softmax(0)
+        loss = -sum(t * float(logs[k]) for k, t in enumerate(target))
+        if levels:
+            group_logs = outputs["group"][row].log_softmax(0)
+            loss += 0.5 * -sum(t * float(group_logs[PARENTS[k]]) for k, t in enumerate(target))
+        losses.append(loss)
+    kept = sorted(losses, reverse=True)[:3] if ohem else losses
+    assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
+
+    views = [data["image"], 1 - data["image"]] if tta else [data["image"]]
+    for row in range(6):
+        expected = [0.0] * 4
+        for view in views:
+            logits = module(view)["label"][row].tolist()
+            total = sum(math.exp(value) for value in logits)
+            expected = [
+                p + math.exp(value) / total / len(views) for p, value in zip(expected, logits, strict=True)
+            ]
+        assert module.predict_step(data, 0)[row].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_hardest_equals_sorting():
+    losses = torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0])
+    for keep, count in [(0.01, 1), (0.2, 1), (0.5, 3), (1.0, 5)]:
+        assert hardest(losses, keep).tolist() == sorted(losses.tolist(), reverse=True)[:count]
+
+
+def test_ohem_learns_from_the_kept_images_only():
+    losses = torch.tensor([1.0, 4.0, 2.0, 3.0], requires_grad=True)
+    hardest(losses, 0.5).mean().backward()
+    assert losses.grad.tolist() == [0, 0.5, 0, 0.5]
+
+
+@pytest.mark.parametrize("keep", [0, -0.1, 1.5, float("nan")])
+def test_a_share_outside_its_range_names_the_key(keep):
+    with pytest.raises(PodiumError, match=r"callbacks\.ohem\.keep must be in \(0, 1\]"):
+        OHEM(keep=keep)
+
+
+def test_temperature_softens_the_teacher_to_the_power(teacher):
+    path, rows = teacher
+    callback = SoftLabels(str(path), hard_weight=0.0, temperature=2.0)
+    callback.read(IDS, 4)
+    powers = [float(p) ** 0.5 for p in rows[4]]
+    expected = [power / sum(powers) for power in powers]
+    assert callback.teacher[4].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_teacher_of_other_images_or_classes_is_refused(teacher):
+    path, _ = teacher
+    with pytest.raises(PodiumError, match="none of its ids"):
+        SoftLabels(str(path)).read(["other.png"], 4)
+    with pytest.raises(PodiumError, match="4 probabilities, the data set has 5 classes"):
+        SoftLabels(str(path)).read(IDS, 5)
+
+
+def test_levels_without_heads_are_refused():
+    module = classifier()
+    module.compose([HierarchicalLoss({"group": PARENTS})])
+    with pytest.raises(PodiumError, match="one head per level"):
+        module.seams.loss(torch.zeros(2, 4), torch.tensor([0, 1]))
+
+
+def test_views_keep_shape_and_a_centred_crop_is_the_centre_enlarged():
+    images = random_images(2, size=20)
+    for view in (Raw(), Inverted(), Mirrored(), Cropped(0.1), Moved(x=0.1, scale=1.1, rotate=5)):
+        assert view(images).shape == images.shape
+    flat = torch.zeros(1, 1, 20, 20)
+    flat[..., 2:18, 2:18] = 1
+    assert Cropped(0.1)(flat).min() > 0.999
+
+
+def test_moved_shifts_by_whole_pixels_and_turns_counter_clockwise():
+    images = random_images(1, size=8)
+    shifted = Moved(x=2 / 8, y=-1 / 8)(images)
+    torch.testing.assert_close(shifted[..., :7, 2:], images[..., 1:, :6])
+    torch.testing.assert_close(Moved(rotate=90)(images), images.rot90(1, (-2, -1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        Moved(scale=2.0)(images).mean(), images[..., 2:6, 2:6].mean(), atol=0.15, rtol=0
+    )

@@ -1,0 +1,38 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from common.model.heads import ConvHead, LinearHead
+
+
+def test_linear_head_classifies_the_average_of_the_map():
+    head, features = LinearHead(8, 3).eval(), torch.randn(2, 8, 4, 5)
+    expected = torch.stack([head.fc(sample.flatten(1).mean(1)) for sample in features])
+    torch.testing.assert_close(head(features), expected)
+
+
+def test_conv_head_is_the_mean_over_all_windows_of_stride_two():
+    head, features = ConvHead(4, 3).eval(), torch.randn(1, 4, 8, 7)
+    weight, bias = head.classify.weight, head.classify.bias
+    assert bias is not None
+    windows = [features[0, :, y : y + 3, x : x + 3] for y in (0, 2, 4) for x in (0, 2, 4)]
+    expected = torch.stack([(weight * window).sum((1, 2, 3)) + bias for window in windows]).mean(0)
+    torch.testing.assert_close(head(features)[0], expected)
+
+
+@pytest.mark.parametrize(("hidden", "pool"), [(None, 3), (16, 2)])
+def test_conv_head_pools_a_map_of_eight_like_the_originals(hidden, pool):
+    """A window of 3 after the plain head (8 → 3 → 1), of 2 after that with a hidden layer (8 → 6 → 2 → 1)."""
+    head, features = ConvHead(4, 5, hidden=hidden).eval(), torch.randn(2, 4, 8, 8)
+    maps = head.classify(head.squeeze(features))
+    assert maps.shape == (2, 5, pool, pool)
+    torch.testing.assert_close(head(features), F.avg_pool2d(maps, pool).flatten(1))
+
+
+@pytest.mark.parametrize("head", [LinearHead(8, 3, dropout=0.5), ConvHead(8, 3, dropout=0.5)], ids=str)
+def test_dropout_is_in_training_only(head):
+    features = torch.randn(2, 8, 6, 6)
+    head.train()
+    assert not torch.equal(head(features), head(features))
+    head.eval()
+    assert torch.equal(head(features), head(features))

@@ -1,0 +1,61 @@
+"""Small things that tests train on: pictures that can be told apart, and networks of a few lines."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+CLASSES = ["bar", "cross", "ring", "slash"]
+
+
+def write_images(
+    root: Path, per_class: int = 12, size: int = 16, classes: list[str] = CLASSES, seed: int = 0
+) -> None:
+    """`root/<class>/<n>.png`: a class's random template under noise."""
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        template = rng.integers(0, 256, (size, size))
+        (root / name).mkdir(parents=True)
+        for number in range(per_class):
+            noisy = np.clip(template + rng.normal(0, 40, template.shape), 0, 255).astype(np.uint8)
+            cv2.imencode(".png", noisy)[1].tofile(root / name / f"{number}.png")
+
+
+class TinyNet(nn.Sequential):
+    """Convolution, BatchNorm, dropout, linear: all that makes resuming hard, in a few hundred weights."""
+
+    def __init__(
+        self, *, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 8
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, width, 3, stride=2, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(width * 16, num_classes),
+        )
+
+
+class TwoLevels(nn.Module):
+    """A linear map to leaf logits and one to those of a level above."""
+
+    def __init__(
+        self, *, num_classes: int, in_channels: int, image_size: tuple[int, int], num_parents: int = 2
+    ) -> None:
+        super().__init__()
+        features = in_channels * image_size[0] * image_size[1]
+        self.leaf = nn.Linear(features, num_classes)
+        self.parent = nn.Linear(features, num_parents)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        flat = images.flatten(1)
+        return {"label": self.leaf(flat), "group": self.parent(flat)}
+
+
+def random_images(count: int, size: int = 6, seed: int = 0) -> Tensor:
+    """float (count, 1, size, size) in [0, 1]."""
+    return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
