@@ -30,7 +30,7 @@ main() {
 
 starts() { "$python" -c '' 2>/dev/null; }
 
-is_ready() { [ "$ready" -nt constraints.txt ] && [ "$ready" -nt pyproject.toml ] && starts; }
+is_ready() { [ -e "$ready" ] && [ -z "$(find constraints.txt pyproject.toml -newer "$ready")" ] && starts; }
 
 one_at_a_time() { # Python locks the shell's own file, which stays locked until the shell ends, however it ends
     mkdir -p "$(dirname "$folder")"

@@ -9,16 +9,18 @@ import re
 import shutil
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
-REINSTALL = "`make clean`, then the same command again; with PY=: install the versions of constraints.txt"
+MADE_HERE = Path(sys.prefix, ".podium-made").exists()  # by environment.sh
+REINSTALL = (
+    "`make clean`, then the same command again" if MADE_HERE else "install the versions of constraints.txt"
+)
 
 
 class Finding(NamedTuple):
@@ -46,21 +48,22 @@ def examine(check: Callable[[], Finding]) -> Finding:
 
 
 def show(findings: dict[str, Finding]) -> None:
-    """A table on a terminal; plain lines in a file or pipe, and without rich."""
+    """A table on a terminal; plain lines, one a check, in a file or pipe and where rich is missing."""
     if sys.stdout.isatty() and find_spec("rich"):
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-        table = Table("", "", "found", "mend", box=None, pad_edge=False)
+        table = Table(box=None, show_header=False, pad_edge=False)
         for name, (state, found, mend) in findings.items():
-            table.add_row(Text(state, styles[state]), Text(name), Text(found), Text(mend))
+            text = Text.assemble(found, *([("\n→ " + mend, "dim")] if mend else []))
+            table.add_row(Text(state, styles[state]), Text(name), text)
         Console().print(table)
         return
     width = max(map(len, findings))
     for name, (state, found, mend) in findings.items():
-        print(f"{state:<4}  {name:<{width}}  {found}" + (f"; mend: {mend}" if mend else ""))
+        print(f"{state:<4}  {name:<{width}}  {found}" + (f" → {mend}" if mend else ""))
 
 
 def check_python() -> Finding:
@@ -72,7 +75,7 @@ def check_python() -> Finding:
 
 def check_packages() -> Finding:
     """All that pyproject.toml requires is here, in the versions of constraints.txt."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = read_pyproject()
     required = names(project["project"]["dependencies"] + project["dependency-groups"]["no-deps"])
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if "==" in line)
@@ -196,8 +199,7 @@ def check_disk() -> Finding:
 
 
 def check_weights() -> Finding:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = names(project["project"]["optional-dependencies"]["weights"])
+    packages = names(read_pyproject()["project"]["optional-dependencies"]["weights"])
     have = [name for name in packages if installed(name) is not None]
     mend = "" if len(have) == len(packages) else "`make weights`, for model.pretrained=pip"
     return Finding("ok", f"{len(have)} of {len(packages)} packages of pretrained weights", mend)
@@ -214,6 +216,12 @@ def check_compiler() -> Finding:
     return Finding(
         "ok", f"no {lacks}: torch.compile cannot be used", "Debian, Ubuntu: apt install g++ python3-dev"
     )
+
+
+def read_pyproject() -> dict[str, Any]:
+    import tomllib  # since Python 3.11, which may be what is missing
+
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def torch_build() -> str:

@@ -23,28 +23,25 @@ class Freeze(pl.Callback):
         self.until_epoch = until_epoch
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":  # before the optimizer is made, which leaves frozen parameters out
-            for module in self._frozen(pl_module):
+        frozen = self._frozen(pl_module)
+        if stage == "fit" and self.until_epoch is None:  # the optimizer, made later, leaves such parameters out
+            for module in frozen:
                 module.requires_grad_(False)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.until_epoch is not None and trainer.current_epoch >= self.until_epoch:
-            self._thaw(trainer, pl_module)
+            self._learn(pl_module, True)
         else:
-            self._still(pl_module)
+            self._learn(pl_module, False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A run resumed in mid-epoch has no epoch start."""
         self.on_train_epoch_start(trainer, pl_module)
 
-    def _still(self, pl_module: pl.LightningModule) -> None:
+    def _learn(self, pl_module: pl.LightningModule, learn: bool) -> None:
         for module in self._frozen(pl_module):
-            module.eval()
-
-    def _thaw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for module in self._frozen(pl_module):
-            module.requires_grad_(True)
-            module.train()
+            module.requires_grad_(learn)
+            module.train(learn)
 
     def _frozen(self, pl_module: pl.LightningModule) -> list[nn.Module]:
         known = dict(pl_module.net.named_modules())  # type: ignore[union-attr, operator]

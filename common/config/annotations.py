@@ -37,6 +37,7 @@ def accepts(annotation: ast.expr | None, value: Any) -> bool:
     """Whether a plain value fits; True if the annotation is beyond plain types. An int is a number too."""
     if annotation is None or (isinstance(value, dict) and "_target_" in value):
         return True
+    annotation = _unquoted(annotation)
     if members := _union(annotation):
         return any(accepts(member, value) for member in members)
     name, arguments = _parts(annotation)
@@ -70,6 +71,7 @@ def describe(annotation: ast.expr | None, short: bool = False) -> str:
     """The annotation in words: `an int or null`, `a list of 2 int`, `"max" or "min"`. `short`: no article."""
     if annotation is None:
         return "anything"
+    annotation = _unquoted(annotation)
     if members := _union(annotation):
         return " or ".join(dict.fromkeys(describe(member, short) for member in members))
     name, arguments = _parts(annotation)
@@ -98,6 +100,12 @@ def parse(annotation: str) -> ast.expr:
     return ast.parse(annotation, mode="eval").body
 
 
+def _unquoted(annotation: ast.expr) -> ast.expr:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return parse(annotation.value)
+    return annotation
+
+
 def _union(annotation: ast.expr) -> list[ast.expr]:
     """The members of a union; empty if it is none."""
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
@@ -112,12 +120,10 @@ def _union(annotation: ast.expr) -> list[ast.expr]:
 
 
 def _parts(annotation: ast.expr) -> tuple[str, list[ast.expr]]:
-    """`list` and `[int]` of `typing.list[int]`; text annotations are parsed first."""
+    """`List` and `[int]` of `typing.List[int]`."""
     match annotation:
         case ast.Constant(value=None):
             return "None", []
-        case ast.Constant(value=str(text)):
-            return _parts(parse(text))
         case ast.Name(id=name):
             return name, []
         case ast.Attribute(attr=name):

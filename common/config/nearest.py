@@ -7,10 +7,17 @@ from typing import Any
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like `name` (case does not count), or None if none is like it."""
-    by_lower = {option.lower(): option for option in options}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+    """The option most like `name` (case decides only between equals), or None if none is like it."""
+
+    def likeness(option: str) -> tuple[float, float]:
+        return _ratio(name.lower(), option.lower()), _ratio(name, option)
+
+    best = max(options, key=likeness, default="")
+    return best if likeness(best)[0] >= 0.6 else None
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

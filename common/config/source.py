@@ -8,6 +8,7 @@ import ast
 import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
@@ -131,8 +132,8 @@ def names(place: Module | Definition) -> list[str]:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
                 found.add(name)
             case ast.ImportFrom(names=[ast.alias(name="*")]):
-                source = find_module(_imported_from(place, node))
-                found |= set(names(source)) if source else set()
+                with suppress(Opaque):
+                    found |= set(names(_module(_imported_from(place, node))))
             case ast.ImportFrom(names=aliases):
                 found |= {alias.asname or alias.name for alias in aliases}
     return sorted(name for name in found if not name.startswith("_"))

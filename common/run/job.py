@@ -30,6 +30,7 @@ from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run import folder as folders
 from common.run import predictions, trial
+from common.run.gallery import draw_views
 
 TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the others are read here
     "accelerator", "devices", "num_nodes", "strategy", "max_steps", "fast_dev_run",
@@ -121,6 +122,8 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         use_distributed_sampler=False,
     )
     resume = job / "last.ckpt"
+    if not (job / "views.png").exists():
+        draw_views(job / "views.png", data)
     with _signals_to(last):
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True

@@ -1,5 +1,6 @@
 """The verb `train`: from a configuration to a finished run folder."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.run import environment, folder
+from common.run.gallery import draw
 from common.run.job import load_module, run_job
 from common.run.report import write_report
 from common.run.summary import print_summary
@@ -77,6 +79,8 @@ def finish(run: Path, job: Path) -> None:
     folder.write_json(
         run / "model.json", {"name": name, "parameters": parameters, "megabytes": round(size / 1e6, 2)}
     )
+    draw(run, job)
+    shutil.copyfile(job / "views.png", run / "pictures" / "views.png")
     write_report(run)
     folder.write_text(run / "done", "")
     sys.stdout.flush()

@@ -33,7 +33,7 @@ def choose(
         module: is copied, not trained.
         batch_size: images a step.
         precision, memory_format: fixed by the user; None and "auto" leave the choice to the trial.
-        steps: timed steps a candidate, ≥ 1; 0 switches the trial off (32 bits, channels_last).
+        steps: timed steps a candidate, of which the fastest counts; 0 switches the trial off (32 bits, channels_last).
         threads: CPU threads, part of what an earlier trial must have in common.
 
     Returns precision, memory_format and `images_per_second` by candidate.
@@ -66,11 +66,13 @@ def choose(
     )
     if cache.exists():
         return json.loads(cache.read_text())
-    speeds: dict[str, float] = {}
-    for candidate in precisions:
-        for layout in formats:
-            seconds = _time(module, shape, device, PRECISIONS.get(candidate), FORMATS[layout], steps, speeds)
-            speeds[f"{candidate} {layout}"] = round(batch_size / seconds, 1)
+    candidates = [Candidate(module, shape, device, dtype, layout) for dtype in precisions for layout in formats]
+    for candidate in candidates:
+        candidate.step()  # the first step allocates and picks kernels
+    for _ in range(steps):  # in turn, so that other work on the machine slows all of them
+        for candidate in candidates:
+            candidate.step()
+    speeds = {candidate.name: round(batch_size / min(candidate.taken), 1) for candidate in candidates}
     best = max(speeds, key=lambda name: speeds[name] / (1.0 if name.startswith("32") else WORTH))
     choice = {"precision": best.split()[0], "memory_format": best.split()[1], "images_per_second": speeds}
     try:
@@ -81,32 +83,30 @@ def choose(
     return choice
 
 
-def _time(
-    module: ImageClassifier,
-    shape: tuple[int, ...],
-    device: torch.device,
-    dtype: torch.dtype | None,
-    memory_format: torch.memory_format,
-    steps: int,
-    speeds: dict[str, float],
-) -> float:
-    """Median seconds of a forward and backward pass; one pass is enough for a candidate far behind."""
-    net = copy.deepcopy(module.net).to(device).to(memory_format=memory_format).train()
-    images = torch.rand(shape, device=device).contiguous(memory_format=memory_format)
-    labels = torch.arange(shape[0], device=device) % len(module.class_names)
-    taken = []
-    for step in range(steps + 1):
+class Candidate:
+    """One precision and memory format, with the seconds that its forward and backward passes took."""
+
+    def __init__(
+        self, module: ImageClassifier, shape: tuple[int, ...], device: torch.device, precision: str, layout: str
+    ) -> None:
+        self.name = f"{precision} {layout}"
+        self.device = device
+        self.dtype = PRECISIONS.get(precision)
+        self.net = copy.deepcopy(module.net).to(device).to(memory_format=FORMATS[layout]).train()
+        self.loss = copy.deepcopy(module.loss_fn).to(device)
+        self.images = torch.rand(shape, device=device).contiguous(memory_format=FORMATS[layout])
+        self.labels = torch.arange(shape[0], device=device) % len(module.class_names)
+        self.taken: list[float] = []
+
+    def step(self) -> None:
         start = time.perf_counter()
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            loss = module.loss_fn.to(device)(leaf(net(images)), labels).mean()
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            loss = self.loss(leaf(self.net(self.images)), self.labels).mean()
         loss.backward()
-        net.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - start)
-        if step == 0 and speeds and taken[0] > 3 * shape[0] / max(speeds.values()):
-            return taken[0]
-    return sorted(taken[1:])[steps // 2]
+        self.net.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.taken.append(time.perf_counter() - start)
 
 
 def _processor() -> str:

@@ -41,7 +41,7 @@ class CalligraphyNet(nn.Module):
         image_size: Sequence[int],
         head: str = "conv",
         dropout: float = 0.5,
-        pretrained: str = "none",
+        pretrained: str | None = "none",
     ) -> None:
         super().__init__()
         if depth not in (18, 34, 50, 101, 152):

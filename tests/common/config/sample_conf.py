@@ -18,36 +18,36 @@ FILES = {
           - views: none
           - trainer: auto
           - _self_
-        data: {_target_: toys.parts.Data}
-        module: {_target_: toys.parts.Module}
+        data: {_target_: paper.parts.Data}
+        module: {_target_: paper.parts.Module}
         trainer: {max_epochs: 20}
         callbacks: {ohem: null, freeze: null}
         logger: {tensorboard: null}
     """,
-    "model/small": "{_target_: toys.parts.Net, width: 8}",
+    "model/small": "{_target_: paper.parts.Net, width: 8}",
     "model/large": """
         defaults: [small, _self_]
         width: 64
     """,
-    "loss/cross_entropy": "{_target_: toys.parts.CrossEntropy, smoothing: 0.0}",
-    "loss/focal": "{_target_: toys.parts.Focal, gamma: 2.0}",
-    "optimizer/adam": "{_target_: toys.parts.Adam, lr: 0.001}",
-    "schedule/cosine": "{_target_: toys.parts.Cosine, warmup: 0}",
+    "loss/cross_entropy": "{_target_: paper.parts.CrossEntropy, smoothing: 0.0}",
+    "loss/focal": "{_target_: paper.parts.Focal, gamma: 2.0}",
+    "optimizer/adam": "{_target_: paper.parts.Adam, lr: 0.001}",
+    "schedule/cosine": "{_target_: paper.parts.Cosine, warmup: 0}",
     "views/none": "{image: [], batch: {}}",
     "views/flips": """
-        image: [{_target_: toys.parts.Flip, p: 0.5}]
+        image: [{_target_: paper.parts.Flip, p: 0.5}]
         batch: {mixup: {alpha: 0.4}, noise: null}
     """,
-    "views/batch/mixup": "{_target_: toys.parts.Mixup, alpha: 0.2, share: 1.0}",
-    "views/batch/noise": "{_target_: toys.parts.Noise, sigma: 0.1}",
+    "views/batch/mixup": "{_target_: paper.parts.Mixup, alpha: 0.2, share: 1.0}",
+    "views/batch/noise": "{_target_: paper.parts.Noise, sigma: 0.1}",
     "trainer/auto": "{accelerator: auto}",
     "trainer/cpu": "{accelerator: cpu, devices: 1}",
     "trainer/quick": "{accelerator: cpu, max_epochs: 1}",
-    "callbacks/ohem": "{_target_: toys.parts.OHEM, keep: 0.7, start: 5}",
-    "callbacks/freeze": "{_target_: toys.parts.Freeze, until: 1}",
-    "logger/tensorboard": "{_target_: toys.parts.Board}",
+    "callbacks/ohem": "{_target_: paper.parts.OHEM, keep: 0.7, start: 5}",
+    "callbacks/freeze": "{_target_: paper.parts.Freeze, until: 1}",
+    "logger/tensorboard": "{_target_: paper.parts.Board}",
     "competition/brush": """
-        data: {_target_: toys.parts.BrushData, size: [32, 32]}
+        data: {_target_: paper.parts.BrushData, size: [32, 32]}
         loss: {smoothing: 0.1}
     """,
     "competition/shop": """

@@ -12,7 +12,7 @@ from common.config.layers import Layer, search_path
 from common.errors import PodiumError
 from tests.common.config.sample_conf import Conf
 
-# Layers ----------------------------------------------------------------------
+# Layers ----------------------------------------------------------------
 
 
 def test_each_layer_wins_over_those_below(conf: Conf) -> None:
@@ -56,7 +56,7 @@ def test_an_experiment_may_name_its_competition_but_not_contradict_the_command_l
 
 
 def test_a_group_file_may_build_on_another_option(conf: Conf) -> None:
-    assert conf.compose("model=large").model == {"_target_": "toys.parts.Net", "width": 64}
+    assert conf.compose("model=large").model == {"_target_": "paper.parts.Net", "width": 64}
 
 
 def test_own_folders_come_before_podiums(tmp_path: Path, conf: Conf) -> None:
@@ -91,7 +91,7 @@ def test_composing_the_saved_configuration_of_a_run_changes_nothing(conf: Conf) 
     assert typed(saved) == config
 
 
-# Swapping a part ----------------------------------------------------------------------
+# Swapping a part ----------------------------------------------------------------
 
 
 def plain_hydra(conf: Conf, recipe: str, *overrides: str) -> DictConfig:
@@ -106,28 +106,31 @@ def plain_hydra(conf: Conf, recipe: str, *overrides: str) -> DictConfig:
 def test_parameters_for_the_old_part_do_not_survive_a_swap_though_in_plain_hydra_they_do(conf: Conf) -> None:
     recipe = "loss: {smoothing: 0.1}"
     conf.write("experiment/smooth", recipe)
-    assert conf.compose("experiment=smooth").loss == {"_target_": "toys.parts.CrossEntropy", "smoothing": 0.1}
+    assert conf.compose("experiment=smooth").loss == {
+        "_target_": "paper.parts.CrossEntropy",
+        "smoothing": 0.1,
+    }
     assert conf.compose("experiment=smooth", "loss=focal").loss == {
-        "_target_": "toys.parts.Focal",
+        "_target_": "paper.parts.Focal",
         "gamma": 2.0,
     }
     assert "smoothing" in plain_hydra(conf, recipe, "loss=focal").loss
 
 
 def test_a_recipes_parameters_for_its_own_choice_survive(conf: Conf) -> None:
-    assert conf.compose("competition=shop").loss == {"_target_": "toys.parts.Focal", "gamma": 3.0}
+    assert conf.compose("competition=shop").loss == {"_target_": "paper.parts.Focal", "gamma": 3.0}
 
 
 def test_swapping_back_and_forth_keeps_what_was_said_of_the_part_that_is_left(conf: Conf) -> None:
     conf.write("experiment/entropy", "{defaults: [override /loss: cross_entropy], loss: {smoothing: 0.3}}")
     words = ["competition=shop", "experiment=entropy"]
-    assert conf.compose(*words).loss == {"_target_": "toys.parts.CrossEntropy", "smoothing": 0.3}
-    assert conf.compose(*words, "loss=focal").loss == {"_target_": "toys.parts.Focal", "gamma": 3.0}
+    assert conf.compose(*words).loss == {"_target_": "paper.parts.CrossEntropy", "smoothing": 0.3}
+    assert conf.compose(*words, "loss=focal").loss == {"_target_": "paper.parts.Focal", "gamma": 3.0}
 
 
 def test_values_on_the_command_line_apply_to_the_part_chosen_in_the_end(conf: Conf) -> None:
     for words in (["loss=focal", "loss.gamma=5"], ["loss.gamma=5", "loss=focal"]):
-        assert conf.compose(*words).loss == {"_target_": "toys.parts.Focal", "gamma": 5}
+        assert conf.compose(*words).loss == {"_target_": "paper.parts.Focal", "gamma": 5}
 
 
 def test_swapping_the_views_drops_a_recipes_batch_views(conf: Conf) -> None:
@@ -164,46 +167,12 @@ def test_only_the_preset_chosen_in_the_end_counts(conf: Conf) -> None:
     assert (trainer.devices, trainer.max_epochs) == ("auto", 1)
 
 
-def test_a_file_that_names_another_target_replaces_the_part_whole(conf: Conf) -> None:
-    conf.write("competition/own", "{optimizer: {_target_: my.Lion, beta: 0.9}, data: {_target_: my.Data}}")
-    config = conf.compose("competition=own", "optimizer.lr=0.1")
-    assert config.optimizer == {"_target_": "my.Lion", "beta": 0.9, "lr": 0.1}
-    assert config.data == {"_target_": "my.Data"}
+# The rules of merging (see test_merge), from files and words -------------------------------------------
 
 
-def test_another_target_on_the_command_line_drops_nothing(conf: Conf) -> None:
-    assert conf.compose("data._target_=my.Data").data == {"_target_": "my.Data", "size": [32, 32]}
-
-
-# Bounds ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ([], (20, None, None)),
-        (["trainer.max_time=00:00:10:00"], (None, None, "00:00:10:00")),
-        (["competition=shop"], (None, 100, None)),
-        (["competition=shop", "trainer.max_epochs=3"], (3, None, None)),
-        (["competition=shop", "experiment=clock", "trainer.seed_free=1"], None),
-        (["competition=shop", "experiment=clock"], (None, None, "00:01:00:00")),
-        (["trainer=quick"], (1, None, None)),
-        (["competition=shop", "trainer=quick"], (1, None, None)),
-        (["trainer=quick", "trainer.max_steps=5"], (None, 5, None)),
-        (["trainer.max_epochs=3", "trainer.max_steps=5"], (3, 5, None)),
-        (["trainer.max_steps=null"], (20, None, None)),
-    ],
-)
-def test_the_last_layer_that_sets_a_bound_lifts_the_bounds_below_it(
-    conf: Conf, words: list[str], expected: tuple[object, ...] | None
-) -> None:
-    conf.write("experiment/clock", "trainer: {max_time: '00:01:00:00'}")
-    if expected is None:
-        with pytest.raises(PodiumError):
-            conf.compose(*words)
-    else:
-        trainer = conf.compose(*words).trainer
-        assert (trainer.max_epochs, trainer.max_steps, trainer.max_time) == expected
+def test_a_bound_on_the_command_line_lifts_the_recipes(conf: Conf) -> None:
+    trainer = conf.compose("competition=shop", "trainer=quick", "trainer.max_time=00:00:10:00").trainer
+    assert (trainer.max_epochs, trainer.max_steps, trainer.max_time) == (None, None, "00:00:10:00")
 
 
 def test_a_run_without_an_end_is_refused_unless_it_is_a_trial_run(conf: Conf) -> None:
@@ -212,90 +181,44 @@ def test_a_run_without_an_end_is_refused_unless_it_is_a_trial_run(conf: Conf) ->
     assert conf.compose("trainer.max_epochs=null", "trainer.fast_dev_run=2").trainer.fast_dev_run == 2
 
 
-# Named parts ----------------------------------------------------------------------
-
-OHEM = {"_target_": "toys.parts.OHEM", "keep": 0.7, "start": 5}
-
-
-def test_values_switch_a_named_part_on_with_the_defaults_of_its_file(conf: Conf) -> None:
-    assert conf.compose().callbacks.ohem is None
-    assert conf.compose("callbacks.ohem={}").callbacks.ohem == OHEM
-    assert conf.compose("callbacks.ohem.keep=0.5").callbacks.ohem == OHEM | {"keep": 0.5}
-    assert conf.compose("logger.tensorboard={}").logger.tensorboard == {"_target_": "toys.parts.Board"}
-
-
-def test_a_file_switches_on_too_and_the_command_line_off(conf: Conf) -> None:
-    conf.write("experiment/hard", "callbacks: {ohem: {keep: 0.3}}")
-    conf.write("experiment/soft", "callbacks: {ohem: null}")
-    assert conf.compose("experiment=hard").callbacks.ohem == OHEM | {"keep": 0.3}
-    assert conf.compose("experiment=hard", "callbacks.ohem.start=1").callbacks.ohem == OHEM | {
-        "keep": 0.3,
-        "start": 1,
+def test_named_parts_are_switched_on_and_off(conf: Conf) -> None:
+    conf.write("experiment/hard", "callbacks: {ohem: {keep: 0.3}, freeze: {}}")
+    words = ["experiment=hard", "callbacks.ohem.start=1", "callbacks.freeze=null", "logger.tensorboard={}"]
+    config = conf.compose(*words)
+    assert config.callbacks == {
+        "ohem": {"_target_": "paper.parts.OHEM", "keep": 0.3, "start": 1},
+        "freeze": None,
     }
-    assert conf.compose("experiment=[hard,soft]").callbacks.ohem is None
-    assert conf.compose("experiment=hard", "callbacks.ohem=null").callbacks.ohem is None
-    assert conf.compose("experiment=[hard,soft]", "callbacks.ohem={}").callbacks.ohem == OHEM
-
-
-def test_a_part_with_a_file_but_not_in_train_yaml_can_be_switched_on(conf: Conf) -> None:
-    conf.write("callbacks/extra", "_target_: toys.parts.Extra")
-    assert conf.compose("callbacks.extra={}").callbacks.extra == {"_target_": "toys.parts.Extra"}
-
-
-def test_a_part_of_your_own_needs_no_file(conf: Conf) -> None:
-    conf.write(
-        "experiment/own", "callbacks: {mine: {_target_: my.Callback, a: 1}, ohem: {_target_: my.OHEM}}"
-    )
-    callbacks = conf.compose("experiment=own").callbacks
-    assert callbacks.mine == {"_target_": "my.Callback", "a": 1}
-    assert callbacks.ohem == {"_target_": "my.OHEM"}
+    assert config.logger == {"tensorboard": {"_target_": "paper.parts.Board"}}
 
 
 def test_batch_views_are_named_parts_in_the_order_of_their_set(conf: Conf) -> None:
     batch = conf.compose("views=flips", "views.batch.noise.sigma=0.5").views.batch
     assert list(batch.items()) == [
-        ("mixup", {"_target_": "toys.parts.Mixup", "alpha": 0.4, "share": 1.0}),
-        ("noise", {"_target_": "toys.parts.Noise", "sigma": 0.5}),
+        ("mixup", {"_target_": "paper.parts.Mixup", "alpha": 0.4, "share": 1.0}),
+        ("noise", {"_target_": "paper.parts.Noise", "sigma": 0.5}),
     ]
 
 
-# Values ----------------------------------------------------------------------
-
-
-def test_the_metrics_of_best_are_replaced_as_a_whole_in_their_order(conf: Conf) -> None:
-    conf.write("competition/top5", "best: {valid_top5: max, valid_top1: max}")
-    assert list(conf.compose("competition=top5").best) == ["valid_top5", "valid_top1"]
-    assert conf.compose("competition=top5", "best={valid_loss: min}").best == {"valid_loss": "min"}
+# Values ----------------------------------------------------------------
 
 
 def test_a_single_item_of_a_list_can_be_set(conf: Conf) -> None:
     assert conf.compose("views=flips", "views.image.0.p=0.1").views.image == [
-        {"_target_": "toys.parts.Flip", "p": 0.1}
+        {"_target_": "paper.parts.Flip", "p": 0.1}
     ]
     assert conf.compose("data.size.1=48").data.size == [32, 48]
 
 
-def test_a_tilde_takes_a_key_away(conf: Conf) -> None:
-    assert conf.compose("~data.size").data == {"_target_": "toys.parts.BrushData"}
+def test_paths_arrive_as_they_were_written(conf: Conf) -> None:
+    paths = ["/photos/my cat", "/数据/书法", "/a=b/c", "~/photos (2)"]
+    quoted = {"'/图片, 2026/a=b'": "/图片, 2026/a=b", r"'/it\'s'": "/it's", "''": ""}
+    words = [f"data.p{i}={word}" for i, word in enumerate([*paths, *quoted])]
+    data = conf.compose(*words).data
+    assert [data[f"p{i}"] for i in range(len(words))] == [*paths, *quoted.values()]
 
 
-@pytest.mark.parametrize(
-    ("word", "value"),
-    [
-        ("data.root=/photos/my cat", "/photos/my cat"),
-        ("data.root=/数据/书法", "/数据/书法"),
-        ("data.root=/a=b/c", "/a=b/c"),
-        ("data.root=~/photos (2)", "~/photos (2)"),
-        ("data.root='/图片, 2026/a=b'", "/图片, 2026/a=b"),
-        (r"data.root='/it\'s'", "/it's"),
-        ("data.root=''", ""),
-    ],
-)
-def test_paths_arrive_as_they_were_written(conf: Conf, word: str, value: str) -> None:
-    assert conf.compose(word).data.root == value
-
-
-# For callers ----------------------------------------------------------------------
+# For callers ----------------------------------------------------------------
 
 
 def test_sources_tell_where_each_key_was_set(conf: Conf) -> None:
@@ -315,5 +238,5 @@ def test_a_caller_may_put_a_layer_of_its_own_on_top(conf: Conf) -> None:
     path = search_path([conf.folder])
     stage = Layer("stage 2", {"loss": "focal"}, {"trainer": {"max_steps": 7}})
     config = compose_layers(path, [*layers(path, ["competition=brush"]), stage]).config
-    assert config.loss == {"_target_": "toys.parts.Focal", "gamma": 2.0}
+    assert config.loss == {"_target_": "paper.parts.Focal", "gamma": 2.0}
     assert (config.trainer.max_steps, config.trainer.max_epochs) == (7, None)

@@ -1,4 +1,6 @@
-"""Each mistake in a configuration ends in one message: the key, where it stands, what it may be, the nearest name."""
+"""Each mistake ends in one message: the key, where it stands, what it may be, the nearest right name."""
+
+# ruff: noqa: E501  (tables of words and messages)
 
 import pytest
 

@@ -28,7 +28,7 @@ def largest_group(records: pd.DataFrame) -> pd.Series:
     return records.groupby(["label", "group"]).size().groupby("label").max()
 
 
-few = settings(max_examples=1000, deadline=None)
+few = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 1000)
 
 
@@ -137,10 +137,10 @@ def test_a_group_of_several_classes_stays_whole():
 
 def test_seeds_make_different_folds_and_chance_is_even():
     records = table([0] * 40)
-    in_first_fold = sum(np.array([assign(records, 4, seed) == 0 for seed in range(100)]))
-    held_out = sum(np.array([split(records, 0.25, seed) == "valid" for seed in range(100)]))
-    for counts in (in_first_fold, held_out):  # binomial, n = 100, p = 1/4
-        assert counts.min() > 6 and counts.max() < 46
+    in_first_fold = sum(np.array([assign(records, 4, seed) == 0 for seed in range(60)]))
+    held_out = sum(np.array([split(records, 0.25, seed) == "valid" for seed in range(60)]))
+    for counts in (in_first_fold, held_out):  # binomial, n = 60, p = 1/4
+        assert counts.min() > 2 and counts.max() < 32
 
 
 def test_wrong_input_is_named():

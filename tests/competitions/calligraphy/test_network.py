@@ -63,6 +63,7 @@ def test_linear_head_has_the_sizes_of_the_original():
         net = CalligraphyNet(18, head="linear", **TASK)
     assert net.head.fc1.weight.shape == (4608, 18432)
     assert net.head.fc2.weight.shape == (100, 4608)
+    assert (len(net.head.fc1.bias), len(net.head.fc2.bias)) == (4608, 100)
 
 
 def test_linear_head_does_not_see_the_contrast_of_the_features():

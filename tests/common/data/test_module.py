@@ -1,0 +1,109 @@
+"""ImageData: every image once, the same views for everyone, bad input named."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from common.data.folder import FolderData
+from common.errors import PodiumError
+from tests.toys import write_images
+
+VIEWS = {"image": [], "batch": {"affine": {"_target_": "common.data.batch_views.Affine", "shift": 0.2}}}
+
+
+def data(root, folder, **options):
+    given = {"size": [16, 16], "channels": 1, "seed": 3, "views": VIEWS, "batch_size": 8, "valid": 0.25} | options
+    module = FolderData(root=str(root), folder=str(folder), **given)
+    module.setup()
+    return module
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_images(tmp_path / "images")
+    return tmp_path / "images"
+
+
+def test_parts_are_disjoint_and_stratified(root, tmp_path):
+    found = data(root, tmp_path / "run")
+    train, valid = found.rows("train"), found.rows("valid")
+    assert sorted([*train, *valid]) == list(range(48))
+    assert found.table.iloc[valid]["label"].value_counts().tolist() == [3, 3, 3, 3]
+
+
+def test_the_split_is_stored_and_taken_up_again(root, tmp_path):
+    first = data(root, tmp_path / "run")
+    again = data(root, tmp_path / "run", seed=99)
+    assert first.table["part"].tolist() == again.table["part"].tolist()
+    elsewhere = data(root, tmp_path / "other", seed=99, split=str(tmp_path / "run" / "split.csv"))
+    assert first.table["part"].tolist() == elsewhere.table["part"].tolist()
+    assert data(root, tmp_path / "third", seed=99).table["part"].tolist() != first.table["part"].tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_validation_serves_every_image_once_in_order(root, tmp_path, workers):
+    found = data(root, tmp_path / "run", workers=workers)
+    batches = list(found.val_dataloader())
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == found.rows("valid").tolist()
+    images = torch.cat([batch["image"] for batch in batches])
+    for image, row in zip(images, found.rows("valid"), strict=True):
+        plain = cv2.imdecode(np.fromfile(found.table["path"][row], np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert torch.equal(image[0], torch.from_numpy(plain))
+
+
+def test_workers_do_not_change_what_is_seen(root, tmp_path):
+    for views in (VIEWS, {"image": [{"Affine": {"rotate": [-20, 20]}}], "batch": {}}):
+        alone = list(data(root, tmp_path / "run", views=views).train_dataloader())
+        shared = list(data(root, tmp_path / "run", views=views, workers=2).train_dataloader())
+        for one, other in zip(alone, shared, strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_unreadable_images_are_listed_and_left_out(root, tmp_path, capsys):
+    (root / "bar" / "0.png").write_bytes(b"no picture")
+    found = data(root, tmp_path / "run")
+    assert len(found.table) == 47
+    bad = pd.read_csv(tmp_path / "run" / "bad_images.csv")
+    assert bad["path"].tolist() == [str(root / "bar" / "0.png")] and bad["reason"].notna().all()
+    assert "1 of 48 images could not be read" in capsys.readouterr().out
+
+
+def test_too_many_unreadable_images_stop_the_run(root, tmp_path):
+    for number in range(5):
+        (root / "bar" / f"{number}.png").write_bytes(b"")
+    with pytest.raises(PodiumError, match=r"(?s)5 of 48 images .*max_bad_share=0.05"):
+        data(root, tmp_path / "run")
+    assert len(data(root, tmp_path / "other", max_bad_share=0.5).table) == 43
+
+
+def test_copies_of_a_picture_stay_together(root, tmp_path):
+    for name in ("bar", "cross"):
+        for number in range(4):
+            (root / name / f"copy{number}.png").write_bytes((root / name / "1.png").read_bytes())
+    for seed in range(5):
+        table = data(root, tmp_path / f"run{seed}", seed=seed, near_duplicates=True).table
+        for name in ("bar", "cross"):
+            copies = table[table["id"].str.match(f"{name}/(copy|1.png)")]
+            assert copies["part"].nunique() == 1 and copies["group"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": 2}, "data.channels must be 1"),
+        ({"size": [16]}, r"data.size must be \[height, width\]"),
+        ({"batch_size": 0}, "data.batch_size"),
+        ({"valid": 1.0}, r"data.valid must be in \(0, 1\)"),
+    ],
+)
+def test_options_out_of_range_name_their_key(root, tmp_path, options, message):
+    with pytest.raises(PodiumError, match=message):
+        data(root, tmp_path / "run", **options)
+
+
+def test_a_stored_split_without_its_columns_is_refused(root, tmp_path):
+    (tmp_path / "split.csv").write_text("id\nbar/0.png\n")
+    with pytest.raises(PodiumError, match="column part is missing"):
+        data(root, tmp_path / "run", split=str(tmp_path / "split.csv"))
