@@ -41,19 +41,19 @@ def installed(name: str) -> str | None:
 
 def with_their_requirements(requirements: Iterable[str]) -> set[str]:
     """Canonical names of the requirements and of all that they require, as far as they are installed here."""
-    todo = [(Requirement(line), "") for line in requirements]
+    todo = [Requirement(line) for line in requirements]
     seen = set()
     while todo:
-        requirement, extra = todo.pop()
-        node = (canonicalize_name(requirement.name), extra)
-        if node in seen or installed(requirement.name) is None:
-            continue
-        seen.add(node)
-        todo += [(requirement, name) for name in requirement.extras]
-        for line in requires(requirement.name) or []:
-            further = Requirement(line)
-            if further.marker is None or further.marker.evaluate({"extra": extra}):
-                todo.append((further, ""))
+        requirement = todo.pop()
+        for extra in ("", *requirement.extras):
+            node = (canonicalize_name(requirement.name), extra)
+            if node in seen or installed(requirement.name) is None:
+                continue
+            seen.add(node)
+            further = map(Requirement, requires(requirement.name) or [])
+            todo += [
+                line for line in further if line.marker is None or line.marker.evaluate({"extra": extra})
+            ]
     return {name for name, _ in seen}
 
 

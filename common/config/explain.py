@@ -51,7 +51,7 @@ def unknown_key(key: str, schema: type, where: str = "") -> PodiumError:
     parent, _, leaf = key.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == parent]
     elsewhere = [name for name in known if name.rpartition(".")[2] == leaf]
-    near = nearest(key, siblings) or next(iter(elsewhere), None) or nearest(key, known)
+    near = nearest(key, siblings) or None or nearest(key, known)
     if near:
         return PodiumError(f"{where}there is no key {key}; did you mean {near}?")
     names = listed(sorted(name.rpartition(".")[2] for name in siblings))

@@ -74,7 +74,7 @@ def _of_function(definition: Definition, owner: Definition | None) -> Signature:
         node.args.defaults
     )
     decorators = {decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)}
-    bound = owner is not None
+    bound = owner is not None or "classmethod" in decorators
     pairs = list(zip(named, defaults, strict=True))[bound:] + list(
         zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
     )

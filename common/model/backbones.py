@@ -14,6 +14,7 @@ from efficientnet_pytorch.utils import url_map, url_map_advprop
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from common.config.nearest import listed
 from common.errors import PodiumError
 from common.model.pretrained import from_hub, load_state, load_weights
 
@@ -42,7 +43,8 @@ def timm_model(
     Raises PodiumError for what the network cannot do, with what it can.
     """
     if not timm.is_model(name):
-        raise PodiumError(f"model.name: timm has no {name!r}{nearest(name, timm.list_models())}")
+        close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
+        raise PodiumError(f"model.name: timm has no {name!r}; names like it: {listed(close)}")
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # a tag that this network does not have
@@ -104,7 +106,7 @@ def efficientnet(
     The swish is the plain one, so that the network can be exported.
     """
     if name not in url_map:
-        raise PodiumError(f"model.name: efficientnet-pytorch has no {name!r}{nearest(name, list(url_map))}")
+        raise PodiumError(f"model.name: efficientnet-pytorch has no {name!r}; it has {listed(url_map)}")
     rates = {"dropout_rate": dropout, "drop_connect_rate": drop_path}
     model = EfficientNet.from_name(
         name,
@@ -181,11 +183,3 @@ def output_shape(module: nn.Module, shape: Sequence[int]) -> torch.Size:
         output = functional_call(module.eval(), meta, torch.empty(*shape, device="meta"))
     module.train(training)
     return output.shape
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """«; did you mean …?», or the known names if they are few."""
-    close = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or (
-        list(known) if len(known) < 20 else []
-    )
-    return f"; did you mean {', '.join(close)}?" if close else ""

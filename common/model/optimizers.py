@@ -10,7 +10,6 @@ grouped:
     backbone_lr_scale: 1.0         # learning rate of the backbone, as a factor of lr, which is the head's
 """
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from hydra.utils import get_class
 from torch import nn
 from torch.optim import Optimizer
 
+from common.config.nearest import listed, suggest
 from common.errors import PodiumError
 
 
@@ -43,10 +43,8 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
     accepted = [name for name in inspect.signature(optimizer).parameters if name not in ("params", "kwargs")]
     for key in arguments:
         if key not in accepted:
-            close = difflib.get_close_matches(key, accepted, n=1) or [", ".join(accepted)]
-            raise PodiumError(
-                f"optimizer.{key}: {optimizer.__name__} has no such argument; it has {close[0]}"
-            )
+            hint = suggest(key, accepted) or f"; it has {listed(accepted)}"
+            raise PodiumError(f"optimizer.{key}: {optimizer.__name__} has no such argument{hint}")
     if "betas" in arguments:
         arguments["betas"] = tuple(arguments["betas"])
     return optimizer(groups, lr=lr, **arguments)

@@ -72,7 +72,7 @@ def draw(
     """
     side = size * OVERSAMPLING
     ink = np.zeros((side, side), np.float32)
-    bend = rng.normal(0, 0.02, (4, 2))
+    bend = rng.normal(0, 0.03, (4, 2))
     previous: NDArray[np.float64] | None = None
     for stroke in parts:
         path = _path(stroke, hand, manner, bend, rng)

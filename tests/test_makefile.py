@@ -1,0 +1,219 @@
+"""What a person types after `make` reaches Python unchanged, and the environment is set up once and whole."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from common.__main__ import VERBS
+
+ROOT = Path(__file__).parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make as a shell of its own would: without what the make around this test run hands on."""
+    kept = {"HOME", "LANG", "PATH", "TMPDIR"}
+    environment = {name: value for name, value in os.environ.items() if name in kept} | variables
+    return subprocess.run(["make", *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+# --- Arguments ---
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In place of Python: a program that prints its arguments, one a line."""
+    program = tmp_path_factory.mktemp("a folder, 字") / "echo"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    program.chmod(0o755)
+    return program
+
+
+def argv(echo: Path, *arguments: str) -> list[str]:
+    done = make(*arguments, f"PY={echo}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(path=st.text(" '\"$`=,#%{}[]():;~&|<>*?!@字a/.-").map(str.lstrip).filter(bool))
+@example(path="/数据/书法 1,2=3")
+@example(path="it's $HOME $(pwd) `pwd` ${x} #1")
+@example(path="null")
+def test_any_path_reaches_hydra_as_it_is(echo: Path, path: str):
+    *module, verb, word = argv(echo, "train", f"DATA={path}")
+    assert (module, verb) == (["-m", "common"], "train")
+    override = OverridesParser.create().parse_override(word)
+    assert override.key_or_group == "data.root"
+    assert override.value() == path
+
+
+def test_each_variable_becomes_its_key(echo: Path):
+    given = {"COMP": "c", "DATA": "d", "RUN": "r", "INPUT": "i", "OUT": "o", "BENCH": "b", "NEW": "1"}
+    words = argv(echo, "train", *(f"{name}={value}" for name, value in given.items()))[3:]
+    assert words == [
+        "competition='c'", "data.root='d'", "run_dir='r'", "input='i'", "out='o'", "bench='b'", "new=true",
+    ]  # fmt: skip
+
+
+def test_variables_that_are_not_given_become_nothing(echo: Path):
+    assert argv(echo, "train", "DATA=", "NEW=0") == ["-m", "common", "train"]
+
+
+def test_args_are_words_of_the_shell_and_come_last(echo: Path):
+    words = argv(echo, "train", "ARGS=model.name='a b' \"seeds=[1, 2]\"", "COMP=c")
+    assert words[3:] == ["competition='c'", "model.name=a b", "seeds=[1, 2]"]
+    assert argv(echo, "test", "ARGS=-k ohem")[-2:] == ["-k", "ohem"]
+
+
+@pytest.mark.parametrize("verb", re.findall(r"\$\(podium\) (\w+)", MAKEFILE))
+def test_each_target_calls_a_verb_that_exists(echo: Path, verb: str):
+    assert argv(echo, verb)[:3] == ["-m", "common", verb]
+    assert verb in VERBS
+
+
+def test_a_mistyped_variable_is_refused(echo: Path):
+    done = make("train", "COMPETITION=calligraphy", f"PY={echo}")
+    assert done.returncode != 0
+    assert "COMPETITION= is unknown" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_failing_command_fails_make_and_says_nothing_more_than_that(tmp_path: Path):
+    program = tmp_path / "fails"
+    program.write_text("#!/bin/sh\necho its own words >&2\nexit 3\n")
+    program.chmod(0o755)
+    done = make("train", f"PY={program}")
+    assert done.returncode != 0
+    first, last = done.stderr.splitlines()
+    assert (first, last[:8]) == ("its own words", "make: **")
+
+
+def test_make_alone_lists_every_target():
+    targets = re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+) +\S", make().stdout, flags=re.MULTILINE)
+    assert set(targets) <= set(listed)
+
+
+# --- The environment ---
+
+# In place of Python: makes environments with itself as their Python, installs nothing, tells what it was asked for.
+STAND_IN = """#!/bin/sh
+case "$*" in
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; echo venv >>log ;;
+  "-m pip "*) echo "$@" >>log; [ ! -e no-network ] ;;
+  *sys.version_info*) exit ${TOO_OLD:-0} ;;
+  --version) echo Python 3.9.2 ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    for name in ("Makefile", "environment.sh", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "bin").mkdir()
+    for name, code in {"python3": STAND_IN, "uv": "#!/bin/sh\nexit 1\n"}.items():
+        (folder / "bin" / name).write_text(code)
+        (folder / "bin" / name).chmod(0o755)
+    return folder
+
+
+def setup(clone: Path, *arguments: str, **variables: str) -> list[str]:
+    """What the stand-in for Python was asked for during one call of `make doctor`."""
+    log = clone / "log"
+    log.write_text("")
+    path = f"{clone / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = make("doctor", "PYTHON=python3", *arguments, cwd=clone, PATH=path, **variables)
+    log.with_name("output").write_text(f"{done.returncode}\n{done.stdout}{done.stderr}")
+    return log.read_text().splitlines()
+
+
+@pytest.mark.parametrize("folder", [".venv", "an environment, 字"])
+def test_the_environment_is_made_by_the_first_call_alone(clone: Path, folder: str):
+    venv, first, second = setup(clone, f"VENV={folder}")
+    assert venv == "venv"
+    assert "-c constraints.txt" in first
+    assert "--no-deps" not in first
+    assert "--no-deps -c constraints.txt" in second
+    assert setup(clone, f"VENV={folder}") == []
+
+
+def test_a_half_made_environment_is_made_afresh(clone: Path):
+    (clone / "no-network").touch()
+    assert len(setup(clone)) == 2  # venv, and the pip that fails
+    (clone / ".venv" / "half a package").touch()
+    (clone / "no-network").unlink()
+    assert setup(clone)[0] == "venv"
+    assert not (clone / ".venv" / "half a package").exists()
+
+
+def test_changed_pins_are_installed_into_the_environment_as_it_stands(clone: Path):
+    setup(clone)
+    stamp = clone / ".venv" / ".podium"
+    os.utime(stamp, (0, 0))
+    asked = setup(clone)
+    assert len(asked) == 2
+    assert "venv" not in asked
+    assert setup(clone) == []
+
+
+def test_an_environment_whose_python_is_gone_is_made_afresh(clone: Path):
+    setup(clone)
+    python = clone / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(clone / "gone")
+    assert setup(clone)[0] == "venv"
+
+
+def test_an_environment_that_others_made_is_used_and_never_removed(clone: Path):
+    (clone / "mine" / "bin").mkdir(parents=True)
+    shutil.copy(clone / "bin" / "python3", clone / "mine" / "bin" / "python")
+    (clone / "no-network").touch()
+    setup(clone, "VENV=mine")
+    (clone / "no-network").unlink()
+    (clone / "mine" / "my own").touch()
+    assert "venv" not in setup(clone, "VENV=mine")
+    make("clean", "VENV=mine", cwd=clone)
+    assert (clone / "mine" / "my own").exists()
+
+
+def test_clean_removes_the_environment(clone: Path):
+    setup(clone)
+    make("clean", cwd=clone)
+    assert not (clone / ".venv").exists()
+
+
+def test_a_python_that_is_too_old_is_named(clone: Path):
+    assert setup(clone, TOO_OLD="1") == []
+    output = (clone / "output").read_text()
+    assert output.startswith("2\n")
+    assert "Podium needs Python 3.11, 3.12 or 3.13, and python3 is: Python 3.9.2" in output
+    assert "Traceback" not in output
+
+
+def test_requirements_are_those_of_pyproject(clone: Path):
+    """Once with the real Python, which reads pyproject.toml; only pip is stood in for."""
+    (clone / "bin" / "python3").write_text(
+        STAND_IN.replace(
+            'cp "$0" "$3/bin/python"', f'cp "$0" "$3/bin/python" && ln -s "{sys.executable}" "$3/real"'
+        )
+        .replace("esac", '  "- "*) exec "$(dirname "$0")/../real" "$@" ;;\nesac')
+        .replace('echo "$@" >>log', 'cat "$(dirname "$0")/../requirements.txt" >>log')
+    )
+    asked = setup(clone)[1:]
+    assert {"timm==1.0.31", "pytest", "imaug"} <= set(asked)
+    assert "ruff" not in asked
