@@ -86,6 +86,7 @@ override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $
 shell_quote = '$(subst ','\'',$(1))'
 
 known := COMP DATA RUN INPUT OUT NEW BENCH ARGS VENV PYTHON PY
+unexport $(known)
 given := $(foreach v,$(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(v))),$(v)))
 ifeq ($(MAKELEVEL),0)
 $(foreach v,$(filter-out $(known),$(given)),$(error $(v)= is unknown; there are $(known). \

@@ -109,6 +109,28 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
+def bench(arguments: list[str]) -> int:
+    """`bench=speed` or `bench=yardstick`, which live with the tests; all other words are theirs."""
+    from importlib import import_module
+
+    from common.config.overrides import parse
+    from common.config.schema import one_of
+
+    chosen = [word for word in arguments if word.startswith("bench=")]
+    name = str(parse(chosen)[-1].value) if chosen else "speed"
+    one_of("bench", name, ("speed", "yardstick"))
+    measure = import_module(f"tests.bench.{name}").main
+
+    from common.callbacks.checkpoints import Stopped
+
+    try:
+        measure([word for word in arguments if word not in chosen])
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    return 0
+
+
 def doctor(arguments: list[str]) -> int:
     from common.doctor import main as examine
 
@@ -121,6 +143,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "predict": predict,
     "evaluate": evaluate,
     "config": config,
+    "bench": bench,
     "doctor": doctor,
 }
 

@@ -1,4 +1,4 @@
-"""The arrows between the parts: `competitions → deliver → run → callbacks → model → data → config`, never back."""
+"""The arrows between the parts: competitions → deliver → run → callbacks → model → data → config, never back."""
 
 import ast
 import subprocess

@@ -24,7 +24,9 @@ class Freeze(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         frozen = self._frozen(pl_module)
-        if stage == "fit" and self.until_epoch is None:  # the optimizer, made later, leaves such parameters out
+        if (
+            stage == "fit" and self.until_epoch is None
+        ):  # the optimizer, made later, leaves such parameters out
             for module in frozen:
                 module.requires_grad_(False)
 

@@ -39,7 +39,7 @@ class History(Checkpoint):
         }
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows = [old for old in self.rows if old["epoch"] < row["epoch"]] + [row]
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero:
             pd.DataFrame(self.rows).to_csv(self.path, index=False)
 
     def state_dict(self) -> dict[str, Any]:

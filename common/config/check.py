@@ -50,13 +50,11 @@ def check(
         passed: the arguments that the caller passes to the part at a key.
     """
     values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
-    problems = [
-        f"{said_by(key, sources or {})}{problem}"
-        for at, part in parts(values)
-        for key, problem in part_problems(
-            at, part, passed.get(at) or passed.get(f"{at.rpartition('.')[0]}.*", ())
-        )
-    ]
+    problems = []
+    for at, part in parts(values):
+        given = passed.get(at) or passed.get(f"{at.rpartition('.')[0]}.*", ())
+        for key, problem in part_problems(at, part, given):
+            problems.append(f"{said_by(key, sources or {})}{problem}")
     if problems:
         raise PodiumError("\n".join(problems))
 
@@ -77,25 +75,23 @@ def part_problems(
     at: str, part: Mapping[str, Any], passed: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with one part: (key, message that names the key)."""
-    target = part["_target_"]
+    target, its_key = part["_target_"], f"{at}._target_"
     if not isinstance(target, str) or "." not in target:
-        yield (
-            f"{at}._target_",
-            f"{at}._target_ must be a dotted path such as package.module.Name, got {show(target)}",
-        )
+        yield its_key, f"{its_key} must be a dotted path such as package.module.Name, got {show(target)}"
         return
     try:
         known = _with_builder(at, signature(target))
     except NotFound as error:
-        yield f"{at}._target_", f"{at}._target_={target}: {error}"
+        yield its_key, f"{its_key}={target}: {error}"
         return
-    except (Opaque, SyntaxError, UnicodeDecodeError, RecursionError):
+    except SyntaxError as error:
+        yield its_key, f"{its_key}={target}: {error.filename} line {error.lineno}: {error.msg}"
         return
-    if target in NEEDS and PathFinder.find_spec(NEEDS[target]) is None:
-        yield (
-            at,
-            f"{at} needs the package {NEEDS[target]}, which is not installed: pip install {NEEDS[target]}",
-        )
+    except (Opaque, UnicodeDecodeError, RecursionError):
+        return
+    needed = NEEDS.get(target)
+    if needed and PathFinder.find_spec(needed) is None:
+        yield at, f"{at} needs the package {needed}, which is not installed: pip install {needed}"
     for name, value in part.items():
         if name not in HYDRA_KEYS and not (value is None and name in FILLED_IN.get(at, ())):
             problem = _argument_problem(f"{at}.{name}", name, value, known, target, passed)
@@ -103,10 +99,7 @@ def part_problems(
                 yield f"{at}.{name}", problem
     refused = [name for name in passed if name not in known.parameters and not known.open]
     if refused:
-        yield (
-            f"{at}._target_",
-            f"{at}._target_={target} does not take {', '.join(refused)}, which Podium passes",
-        )
+        yield its_key, f"{its_key}={target} does not take {', '.join(refused)}, which Podium passes"
     if "_args_" in part or part.get("_partial_"):
         return
     for name, parameter in known.parameters.items():

@@ -47,15 +47,16 @@ def explain(error: Exception, schema: type, sources: Mapping[str, str]) -> Podiu
 
 def unknown_key(key: str, schema: type, where: str = "") -> PodiumError:
     """A message for a key that the schema does not have, with the nearest one that it has."""
-    known = dict(keys(schema))
     parent, _, leaf = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == parent]
-    elsewhere = [name for name in known if name.rpartition(".")[2] == leaf]
-    near = nearest(key, siblings) or None or nearest(key, known)
-    if near:
-        return PodiumError(f"{where}there is no key {key}; did you mean {near}?")
-    names = listed(sorted(name.rpartition(".")[2] for name in siblings))
-    return PodiumError(f"{where}there is no key {key}; {parent or 'the configuration'} has {names}")
+    split = [(*name.rpartition(".")[::2], name) for name, _ in keys(schema)]
+    siblings = {its_leaf: name for its_parent, its_leaf, name in split if its_parent == parent}
+    anywhere = {its_leaf: name for _, its_leaf, name in reversed(split)}
+    if near := nearest(leaf, siblings):
+        return PodiumError(f"{where}there is no key {key}; did you mean {siblings[near]}?")
+    if near := nearest(leaf, anywhere):
+        return PodiumError(f"{where}there is no key {key}; did you mean {anywhere[near]}?")
+    has = f"{parent or 'the configuration'} has {listed(sorted(siblings))}"
+    return PodiumError(f"{where}there is no key {key}; {has}")
 
 
 def keys(schema: type, at: str = "") -> Iterator[tuple[str, Any]]:
@@ -90,9 +91,5 @@ def _expected(schema: type, key: str) -> str:
 def _words(kind: Any) -> str:
     if dataclasses.is_dataclass(kind):
         return "a dictionary"
-    text = (
-        str(kind)
-        if isinstance(kind, types.UnionType | types.GenericAlias)
-        else inspect.formatannotation(kind)
-    )
-    return annotations.describe(annotations.parse(text))
+    plain = isinstance(kind, types.UnionType | types.GenericAlias)
+    return annotations.describe(annotations.parse(str(kind) if plain else inspect.formatannotation(kind)))

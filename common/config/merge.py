@@ -72,16 +72,20 @@ class Merged:
         """The part in the shelf's own file for this name; nothing if the value is a part of another kind."""
         shelf, name = key.rpartition(".")[::2]
         folder = shelf.replace(".", "/")
-        default = Merged(self.path)
-        if self.path.find(folder, name) is not None:
-            for layer in self.path.layers(folder, name):
-                default.add(layer)
-                self.sources[key] = layer.source
-        elif "_target_" not in value:
+        if self.path.find(folder, name) is None:
+            if "_target_" in value:
+                return {}
             options = self.path.options(folder)
             near = suggest(name, options)
             raise PodiumError(f"{source}: there is no {key}{near}; {shelf} has {listed(options)}")
-        return {} if _is_another(value, default.values) else default.values
+        default = Merged(self.path)
+        layers = self.path.layers(folder, name)
+        for layer in layers:
+            default.add(layer)
+        if _is_another(value, default.values):
+            return {}
+        self.sources[key] = layers[-1].source
+        return default.values
 
 
 def leaves(values: Mapping[str, Any], at: str = "") -> Iterator[str]:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from common.config.source import Definition, Opaque, locate, resolve
 
 NO_ARGUMENTS = {"object", "Generic", "Protocol", "ABC"}  # bases that add no constructor
-NO_KEYWORDS = {
-    "torch.nn.modules.module.Module",
-    "pytorch_lightning.core.module.LightningModule",
-}  # take **kwargs, refuse them
+# Bases that take **kwargs and then refuse them.
+NO_KEYWORDS = {"torch.nn.modules.module.Module", "pytorch_lightning.core.module.LightningModule"}
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,12 @@ def _of_function(definition: Definition, owner: Definition | None) -> Signature:
     node = definition.node
     assert isinstance(node, ast.FunctionDef)
     named = [*node.args.posonlyargs, *node.args.args]
-    defaults: list[ast.expr | None] = [None] * (len(named) - len(node.args.defaults)) + list(
-        node.args.defaults
-    )
+    defaults = [*[None] * (len(named) - len(node.args.defaults)), *node.args.defaults]
     decorators = {decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)}
     bound = owner is not None or "classmethod" in decorators
-    pairs = list(zip(named, defaults, strict=True))[bound:] + list(
-        zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    )
+    arguments = [*named, *node.args.kwonlyargs][bound:]
+    values = [*defaults, *node.args.kw_defaults][bound:]
+    pairs = zip(arguments, values, strict=True)
     own = {argument.arg: _parameter(argument.annotation, default) for argument, default in pairs}
     if node.args.kwarg is None:
         return Signature(own)
@@ -95,18 +91,14 @@ def _of_function(definition: Definition, owner: Definition | None) -> Signature:
 
 
 def _passed_to_super(node: ast.FunctionDef, kwargs: str) -> ast.Call | None:
-    """The call `super().__init__(…, **kwargs)`, if there is one."""
-    for call in ast.walk(node):
-        match call:
-            case ast.Call(
-                func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"),
-                keywords=keywords,
-            ):
-                if any(
-                    word.arg is None and isinstance(word.value, ast.Name) and word.value.id == kwargs
-                    for word in keywords
-                ):
-                    return call
+    """The call `super().__init__(…, **kwargs)`, if there is one, and it is the only use of `kwargs`."""
+    if sum(isinstance(name, ast.Name) and name.id == kwargs for name in ast.walk(node)) != 1:
+        return None
+    calls = (call for call in ast.walk(node) if isinstance(call, ast.Call))
+    for call in calls:
+        passes = any(word.arg is None and ast.unparse(word.value) == kwargs for word in call.keywords)
+        if passes and ast.unparse(call.func) == "super().__init__":
+            return call
     return None
 
 
@@ -115,15 +107,8 @@ def _bases(definition: Definition) -> list[Definition]:
     assert isinstance(definition.node, ast.ClassDef)
     found = []
     for base in definition.node.bases:
-        plain = base.value if isinstance(base, ast.Subscript) else base
-        name = (
-            plain.attr
-            if isinstance(plain, ast.Attribute)
-            else plain.id
-            if isinstance(plain, ast.Name)
-            else ""
-        )
-        if name not in NO_ARGUMENTS:
+        plain = base.value if isinstance(base, ast.Subscript) else base  # Generic[T]
+        if ast.unparse(plain).split(".")[-1] not in NO_ARGUMENTS:
             resolved = resolve(definition.module, plain)
             if not isinstance(resolved, Definition) or not isinstance(resolved.node, ast.ClassDef):
                 raise Opaque
@@ -159,7 +144,5 @@ def _parameter(annotation: ast.expr | None, default: ast.expr | None) -> Paramet
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:
-    names = (
-        decorator.func if isinstance(decorator, ast.Call) else decorator for decorator in node.decorator_list
-    )
-    return any(ast.unparse(name).split(".")[-1] == "dataclass" for name in names)
+    names = (ast.unparse(decorator).split("(")[0] for decorator in node.decorator_list)
+    return any(name.split(".")[-1] == "dataclass" for name in names)

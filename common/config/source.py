@@ -240,7 +240,7 @@ def _read(file: Path) -> str:
 def _tree(module: Module) -> ast.Module:
     if module.file is None and module.locations:
         return ast.Module([], [])
-    return ast.parse(_text(module))
+    return ast.parse(_text(module), str(module.file))
 
 
 def _first_names(module: Module) -> str:

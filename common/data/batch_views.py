@@ -7,7 +7,7 @@ anything back, so that an image's view is the same in any batch and on any devic
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 
 import torch
 import torch.nn.functional as F
@@ -79,9 +79,7 @@ class ResizedCrop:
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
         drawn = uniform(keys, 4)
         height, width = images.shape[-2:]
-        size = _part(
-            drawn[:, :2], self.scale, self.log_ratio, height / width
-        )  # (B, 2): shares of width, height
+        size = _part(drawn[:, :2], self.scale, self.log_ratio, height / width)
         # An output point x (from the centre, in sides) shows the input at size · x + offset.
         offset = (1 - size) * (drawn[:, 2:] - 0.5)
         return warp(images, torch.diag_embed(1 / size), -offset / size, "edge")
@@ -156,8 +154,9 @@ class ColorJitter:
         brightness = (1 + self.brightness * symmetric[:, 0]).clamp_min(0).view(-1, 1, 1, 1)
         contrast = (1 + self.contrast * symmetric[:, 1]).clamp_min(0).view(-1, 1, 1, 1)
         channels = images.shape[1]
-        luma = images.new_tensor(_LUMA if channels == 3 else [1 / channels] * channels)
-        mean_grey = (images.mean((2, 3)) * luma).sum(1).view(-1, 1, 1, 1)
+        luma = _LUMA if channels == 3 else [1 / channels] * channels
+        means = images.mean((2, 3))
+        mean_grey = sum(luma[i] * means[:, i] for i in range(channels)).view(-1, 1, 1, 1)
         images = images * (brightness * contrast) + mean_grey * (brightness * (1 - contrast))
         if channels == 3 and (self.saturation or self.hue):
             saturation = (1 + self.saturation * symmetric[:, 2]).clamp_min(0)
@@ -190,9 +189,8 @@ class Blur:
         sigma = _between(drawn[:, 1], *self.sigma) * (drawn[:, 0] < self.p)
         radius = max(1, math.ceil(3 * self.sigma[1]))
         offsets = torch.arange(-radius, radius + 1, device=images.device)
-        weights = torch.exp(
-            -0.5 * (offsets / sigma.clamp_min(1e-3)[:, None]) ** 2
-        )  # (B, taps); sigma 0 keeps
+        sigma = sigma.clamp_min(1e-3)[:, None]  # of 0, which keeps the image, too
+        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)  # (B, taps)
         weights = weights / weights.sum(1, keepdim=True)
         return _convolve(_convolve(images, weights, -1), weights, -2)
 
@@ -213,18 +211,20 @@ class Erase:
     ) -> None:
         self.area = _positive_range(area, "area", most=1.0)
         self.log_ratio = [math.log(bound) for bound in _positive_range(ratio, "ratio")]
-        self.fill, self.p = fill, _share(p)
+        self.fill, self.p = _share(fill, "fill"), _share(p)
 
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
         drawn = uniform(keys, 5)
         height, width = images.shape[-2:]
-        sides = images.new_tensor([width, height])
-        size = (_part(drawn[:, :2], self.area, self.log_ratio, height / width) * sides).round()
-        start = ((sides - size + 1) * drawn[:, 2:4]).floor()
-        end = start + size * (drawn[:, 4:] < self.p)  # empty where nothing is erased
-        x, y = torch.arange(width, device=images.device), torch.arange(height, device=images.device)
-        columns = (x >= start[:, :1]) & (x < end[:, :1])  # (B, W)
-        rows = (y >= start[:, 1:]) & (y < end[:, 1:])  # (B, H)
+        part = _part(drawn[:, :2], self.area, self.log_ratio, height / width)
+        inside = []
+        for axis, side in enumerate((width, height)):
+            size = (part[:, axis] * side).round()
+            start = ((side - size + 1) * drawn[:, 2 + axis]).floor()
+            end = start + size * (drawn[:, 4] < self.p)  # empty where nothing is erased
+            at = torch.arange(side, device=images.device)
+            inside.append((at >= start[:, None]) & (at < end[:, None]))
+        columns, rows = inside  # (B, W), (B, H)
         return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], self.fill)
 
 
@@ -259,9 +259,8 @@ def warp(images: Tensor, matrix: Tensor, shift: Tensor, fill: float | str) -> Te
     """
     height, width = images.shape[-2:]
     inverse = torch.linalg.inv_ex(matrix).inverse  # inv would make a GPU wait to check for singularity
-    aspect = images.new_tensor(
-        [[1.0, height / width], [width / height, 1.0]]
-    )  # grid_sample counts half sides
+    aspect = torch.ones(2, 2, device=images.device)  # grid_sample counts in sides, not in pixels
+    aspect[0, 1], aspect[1, 0] = height / width, width / height
     inverse = inverse * aspect
     theta = torch.cat([inverse, -inverse @ (2 * shift)[:, :, None]], dim=2)
     return _sample(images, F.affine_grid(theta, list(images.shape), align_corners=False), fill)
@@ -319,14 +318,20 @@ def _convolve(images: Tensor, weights: Tensor, axis: int) -> Tensor:
 
 def _chroma(saturation: Tensor, angle: Tensor) -> Tensor:
     """(B, 3, 3): scales and turns the colour of RGB in the I, Q plane of YIQ; grey stays."""
-    to_yiq = torch.tensor([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], device=angle.device)
+    to_yiq, from_yiq = _yiq(angle.device)
     cos, sin, zero = saturation * angle.cos(), saturation * angle.sin(), torch.zeros_like(angle)
     rows = [[torch.ones_like(angle), zero, zero], [zero, cos, -sin], [zero, sin, cos]]
     turn = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    return torch.linalg.inv_ex(to_yiq).inverse @ turn @ to_yiq
+    return from_yiq @ turn @ to_yiq
 
 
 _LUMA = [0.299, 0.587, 0.114]
+
+
+@cache  # copying constants to a GPU makes it wait: once is enough
+def _yiq(device: torch.device) -> tuple[Tensor, Tensor]:
+    to_yiq = torch.tensor([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+    return to_yiq.to(device), to_yiq.inverse().to(device)
 
 
 def _for_share(p: float, keys: Tensor, changed: Tensor, images: Tensor) -> Tensor:
@@ -337,10 +342,10 @@ def _between(drawn: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * drawn
 
 
-def _share(p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be in [0, 1], got {p}")
-    return p
+def _share(value: float, name: str = "p") -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {value}")
+    return value
 
 
 def _at_least_zero(value: float, name: str) -> float:

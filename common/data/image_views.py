@@ -45,11 +45,8 @@ class ImageViews:
     def __init__(self, steps: Sequence[Any]) -> None:
         self._rng = _KeyedRNG(numpy_generator(0))
         with no_prefetching():
-            self._augment = iaa.Sequential(_build_all(steps, "views.image", self._rng), seed=self._rng)
-        for augmenter in self._augment.get_all_children(
-            flat=True
-        ):  # those that augmenters make for themselves
-            augmenter.random_state = self._rng
+            self._augment = iaa.Sequential(_build_all(steps, "views.image"))
+        _share(self._rng, self._augment)
 
     def __call__(self, image: Image, key: int) -> Image:
         if not len(self._augment):
@@ -75,9 +72,8 @@ class ResizedCrop(iaa.Augmenter):
         size: int | tuple[int, int],
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        seed: Any = None,
     ) -> None:
-        super().__init__(seed=seed)
+        super().__init__()
         self.size = (size, size) if isinstance(size, int) else size
         self.scale, self.ratio = scale, ratio
 
@@ -107,8 +103,8 @@ class ResizedCrop(iaa.Augmenter):
 class OneOf(iaa.Augmenter):
     """One of the children for each image, by weight (imgaug's own OneOf has no weights)."""
 
-    def __init__(self, children: list[Any], weights: Sequence[float] | None = None, seed: Any = None) -> None:
-        super().__init__(seed=seed)
+    def __init__(self, children: list[Any], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
         shares = np.asarray(weights if weights is not None else [1] * len(children), float)
         if len(shares) != len(children) or not (shares >= 0).all() or not shares.sum() > 0:
             raise ValueError(f"weights must be {len(children)} numbers >= 0 with a sum > 0, got {weights}")
@@ -144,13 +140,13 @@ _SHORT_NAMES = {"then": "then_list", "else": "else_list"}
 _NOT_FOR_USERS = ("self", "seed", "name", "random_state", "deterministic")
 
 
-def _build_all(steps: Any, where: str, rng: RNG) -> list[Any]:
+def _build_all(steps: Any, where: str) -> list[Any]:
     if not isinstance(steps, Sequence) or isinstance(steps, str):
         raise PodiumError(f"{where} must be a list of steps, `- Name: {{argument: value}}`, got {steps!r}")
-    return [_build(step, f"{where}[{i}]", rng) for i, step in enumerate(steps)]
+    return [_build(step, f"{where}[{i}]") for i, step in enumerate(steps)]
 
 
-def _build(step: Any, where: str, rng: RNG) -> Any:
+def _build(step: Any, where: str) -> Any:
     if isinstance(step, str):
         step = {step: {}}
     if not isinstance(step, Mapping) or len(step) != 1:
@@ -163,20 +159,30 @@ def _build(step: Any, where: str, rng: RNG) -> Any:
     if given is None:
         given = {}
     elif not isinstance(given, Mapping) or (set(given) == {"choice"} and "choice" not in known):
-        given = {known[0]: given}
+        given = {next(iter(known), "value"): given}
     arguments = {}
     for key, value in given.items():
         target = _SHORT_NAMES.get(key, key)
         if target not in known:
             raise PodiumError(f"{where} has no argument {key!r}.{_nearest(key, known)}")
         if target in _HOLD_STEPS and value is not None:
-            arguments[target] = _build_all(value, f"{where}.{key}", rng)
+            arguments[target] = _build_all(value, f"{where}.{key}")
         else:
             arguments[target] = _plain(value)
     try:
-        return kind(**arguments, seed=rng)
+        return kind(**arguments)
     except Exception as error:
         raise PodiumError(f"{where} refuses {dict(given)}: {error}") from error
+
+
+def _share(rng: RNG, augmenter: Any) -> None:
+    """Give the generator to an augmenter and all below it, also those that it made for itself."""
+    augmenter.random_state = rng
+    for children in augmenter.get_children_lists():
+        if isinstance(children, iaa.Augmenter) and children is not augmenter:  # a Sequential is a list, too
+            children = [children]
+        for child in children:
+            _share(rng, child)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Submissions: the file that a contest scores, and the check that it is one."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -84,9 +85,9 @@ class TopK:
             faults.append(f"{len(missing)} images are missing, the first is {min(missing)}")
         if unknown := set(names) - set(expected):
             faults.append(f"{len(unknown)} images are unknown, the first is {min(unknown)}")
-        if len(set(names)) < len(names):
-            doubled = next(name for position, name in enumerate(names) if name in set(names[:position]))
-            faults.append(f"{doubled} stands in the file more than once")
+        doubled = [name for name, count in Counter(names).items() if count > 1]
+        if doubled:
+            faults.append(f"{doubled[0]} stands in the file more than once")
         if not faults and names != expected:
             line = next(
                 number for number, (a, b) in enumerate(zip(names, expected, strict=True), 2) if a != b

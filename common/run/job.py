@@ -139,8 +139,11 @@ def best_paths(config: dict[str, Any], job: Path) -> dict[str, Path]:
 def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     """The module that a checkpoint holds, in eval mode, with the seams that the configuration's callbacks bend."""
     module_class: Any = get_class(config["module"]["_target_"])
+    model = dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]["model"])
+    if "pretrained" in model:
+        model["pretrained"] = "none"  # the weights are in the checkpoint; where they began may be out of reach
     module: ImageClassifier = module_class.load_from_checkpoint(
-        checkpoint, map_location="cpu", weights_only=True
+        checkpoint, map_location="cpu", weights_only=True, model=model
     )
     module.compose(make_callbacks(config))
     return module.eval()

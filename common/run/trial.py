@@ -66,7 +66,9 @@ def choose(
     )
     if cache.exists():
         return json.loads(cache.read_text())
-    candidates = [Candidate(module, shape, device, dtype, layout) for dtype in precisions for layout in formats]
+    candidates = [
+        Candidate(module, shape, device, dtype, layout) for dtype in precisions for layout in formats
+    ]
     for candidate in candidates:
         candidate.step()  # the first step allocates and picks kernels
     for _ in range(steps):  # in turn, so that other work on the machine slows all of them
@@ -87,7 +89,12 @@ class Candidate:
     """One precision and memory format, with the seconds that its forward and backward passes took."""
 
     def __init__(
-        self, module: ImageClassifier, shape: tuple[int, ...], device: torch.device, precision: str, layout: str
+        self,
+        module: ImageClassifier,
+        shape: tuple[int, ...],
+        device: torch.device,
+        precision: str,
+        layout: str,
     ) -> None:
         self.name = f"{precision} {layout}"
         self.device = device

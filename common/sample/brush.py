@@ -125,7 +125,11 @@ def _placed(points: NDArray[np.float64], hand: Hand, manner: Manner) -> NDArray[
 
 def _cut_corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """One pass of Chaikin's corner cutting, ends kept."""
-    inner = [p for a, b in zip(points, points[1:], strict=False) for p in (0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b)]
+    inner = [
+        p
+        for a, b in zip(points, points[1:], strict=False)
+        for p in (0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b)
+    ]
     return np.array([points[0], *inner[1:-1], points[-1]]) if len(points) > 2 else points
 
 
@@ -162,10 +166,12 @@ def _flared(kind: str, radius: NDArray[np.float64], manner: Manner) -> NDArray[n
     if kind not in "hn" or manner.tails == 0:
         return radius
     end = np.linspace(0, 1, len(radius))
-    return radius * (1 + manner.tails * (0.8 * np.exp(-((end - 0.88) / 0.1) ** 2) - 0.5 * (end > 0.97)))
+    return radius * (1 + manner.tails * (0.8 * np.exp(-(((end - 0.88) / 0.1) ** 2)) - 0.5 * (end > 0.97)))
 
 
-def _stamp(ink: NDArray[np.float32], path: NDArray[np.float64], radius: NDArray[np.float64], side: int) -> None:
+def _stamp(
+    ink: NDArray[np.float32], path: NDArray[np.float64], radius: NDArray[np.float64], side: int
+) -> None:
     """Press the tip at every point of a path; coordinates and radii by the page's side."""
     shift = 4  # fractional bits of cv2's coordinates
     for (x, y), r in zip((path * side * 2**shift).round().astype(int), radius * side * 2**shift, strict=True):
@@ -185,7 +191,9 @@ def _dry(
     if len(tail) < 4:
         return
     step = np.gradient(tail, axis=0)
-    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / (np.linalg.norm(step, axis=1, keepdims=True) + 1e-9)
+    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / (
+        np.linalg.norm(step, axis=1, keepdims=True) + 1e-9
+    )
     for offset in rng.uniform(-0.8, 0.8, rng.integers(2, 5)):
         hair = ((tail + normal * widths[:, None] * offset) * side).round().astype(np.int32)
         first = rng.integers(0, len(hair) // 2)

@@ -67,7 +67,10 @@ def _cropped(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     margins = rng.uniform(-0.05, 0.22, 4) * side
     middle = rng.uniform(0.25, 0.75)  # a flat character is not cut out flat
     extra_y, extra_x = 0.6 * (side - height), 0.6 * (side - width)
-    left, right = columns[0] - margins[0] - middle * extra_x, columns[-1] + margins[1] + (1 - middle) * extra_x
+    left, right = (
+        columns[0] - margins[0] - middle * extra_x,
+        columns[-1] + margins[1] + (1 - middle) * extra_x,
+    )
     top, bottom = rows[0] - margins[2] - middle * extra_y, rows[-1] + margins[3] + (1 - middle) * extra_y
     size = int(rng.integers(52, 111))
     shape = (size, max(24, round(size * (bottom - top) / (right - left))))

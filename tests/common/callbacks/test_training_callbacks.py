@@ -21,7 +21,9 @@ def trained(toy, tmp_path, *overrides, **trainer):
 
 def test_frozen_modules_stay_bit_equal_statistics_included(toy, tmp_path):
     """Module 0 is a convolution, 1 its BatchNorm; 6 is the head, which must move."""
-    config, job = trained(toy, tmp_path, "callbacks.freeze.modules=['0','1']", "callbacks.weight_averaging={}")
+    config, job = trained(
+        toy, tmp_path, "callbacks.freeze.modules=['0','1']", "callbacks.weight_averaging={}"
+    )
     torch.manual_seed(config["seed"])
     import pytorch_lightning as pl
 
@@ -38,7 +40,11 @@ def test_frozen_modules_stay_bit_equal_statistics_included(toy, tmp_path):
 
 def test_a_module_can_be_thawed_later(toy, tmp_path):
     config, job = trained(
-        toy, tmp_path, "callbacks.freeze={modules: ['0'], until_epoch: 1}", "trainer.max_epochs=2", "optimizer=sgd"
+        toy,
+        tmp_path,
+        "callbacks.freeze={modules: ['0'], until_epoch: 1}",
+        "trainer.max_epochs=2",
+        "optimizer=sgd",
     )
     first = torch.load(job / "last.ckpt", weights_only=True)["state_dict"]["net.0.weight"]
     import pytorch_lightning as pl
@@ -96,7 +102,9 @@ def test_history_has_a_row_an_epoch_and_agrees_with_the_best_checkpoint(toy, tmp
     scores = folder.load_json(job / "scores.json")
     assert scores["valid_top1"] == pytest.approx(history["valid_top1"].max())
     assert scores["epoch"] == history["epoch"][history["valid_top1"].idxmax()]
-    assert scores["valid_loss"] == pytest.approx(history["valid_loss"][history["valid_top1"].idxmax()], rel=1e-4)
+    assert scores["valid_loss"] == pytest.approx(
+        history["valid_loss"][history["valid_top1"].idxmax()], rel=1e-4
+    )
 
 
 def test_a_metric_that_is_not_measured_is_refused_before_training(toy, tmp_path):

@@ -170,6 +170,12 @@ def test_parts_are_found_at_any_depth() -> None:
     assert [at for at, _ in parts(tree)] == ["a", "a.b.0.c"]
 
 
+def test_a_syntax_error_in_the_code_is_named(tmp_path: Path) -> None:
+    (tmp_path / "halfdone.py").write_text("class Net:\n    def __init__(self:\n")
+    with pytest.raises(PodiumError, match=r"model._target_=halfdone.Net: .*/halfdone.py line 2: "):
+        check({"model": {"_target_": "halfdone.Net"}})
+
+
 def test_a_missing_optional_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from common.config import check as module
 

@@ -34,6 +34,8 @@ def test_layers_are_left_as_they_were(merge) -> None:
     below, above = {"a": {"b": [1]}}, {"a": {"b": [2], "c": {"d": 1}}}
     merge(below, above, {"a": {"c": {"d": 2}}})
     assert (below, above) == ({"a": {"b": [1]}}, {"a": {"b": [2], "c": {"d": 1}}})
+    assert merge(below, {"a": {"b": {"0": 9}}}, source=CLI) == {"a": {"b": [9]}}
+    assert below == {"a": {"b": [1]}}
 
 
 def test_a_file_that_names_another_target_replaces_the_part_whole(merge) -> None:

@@ -47,6 +47,8 @@ def mistakes(conf: Conf) -> Conf:
         # keys
         ("trainer.max_epoch=3", "command line: there is no key trainer.max_epoch; did you mean trainer.max_epochs?"),
         ("max_epochs=3", "command line: there is no key max_epochs; did you mean trainer.max_epochs?"),
+        ("trainer.zzzz=3", "command line: there is no key trainer.zzzz; trainer has accelerator, accumulate_grad_"),
+        ("max_epoch=3", "command line: there is no key max_epoch; did you mean trainer.max_epochs?"),
         ("los=focal", "command line: there is no key los; did you mean loss?"),
         ("zzzzz=1", "command line: there is no key zzzzz; the configuration has best, callbacks, "),
         ("views.bath.mixup={}", "command line: there is no key views.bath; did you mean views.batch?"),

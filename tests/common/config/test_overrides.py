@@ -40,10 +40,12 @@ def test_values_are_those_of_hydras_grammar(word: str) -> None:
 
 
 def test_signs_before_a_key_are_understood() -> None:
-    assert [(word.key, word.value, word.delete) for word in parse(["+a.b=1", "++a=2", "~c"])] == [
+    words = parse(["+a.b=1", "++a=2", "~c", "+d=/数据"])
+    assert [(word.key, word.value, word.delete) for word in words] == [
         ("a.b", 1, False),
         ("a", 2, False),
         ("c", None, True),
+        ("d", "/数据", False),
     ]
 
 

@@ -88,9 +88,18 @@ def test_keyword_arguments_that_go_to_the_base_are_those_of_the_base(package) ->
         class C(B):
             def __init__(self, **kwargs):
                 self.kwargs = kwargs
+        class D(B):
+            def __init__(self, **kwargs):
+                self.spare = kwargs.pop("spare")
+                super().__init__(**kwargs)
         """
     )
+    assert signature("kwargs.D") == Signature(open=True)
     assert names(signature("kwargs.B")) == ["x!", "z!", "own!"] and not signature("kwargs.B").open
+    assert names(signature("torch.nn.LSTM"))[:2] == [
+        "input_size!",
+        "hidden_size!",
+    ]  # super().__init__("LSTM", *args, **kwargs)
     assert signature("kwargs.C") == Signature(open=True)
 
 

@@ -78,6 +78,11 @@ def test_small_classes_give_their_share_together(labels, valid, seed):
     assert abs((part == "valid").sum() - valid * len(several)) <= 1
 
 
+def test_classes_too_small_for_their_share_are_not_left_out_of_validation():
+    labels = [i // 2 for i in range(100)]  # two images each, of which a tenth is less than half an image
+    assert (split(table(labels), 0.1, 0) == "valid").sum() == 10
+
+
 @few
 @given(tables(), seeds, st.randoms())
 def test_neither_row_order_nor_group_names_matter(records, seed, random):
@@ -104,6 +109,15 @@ def test_known_images_stay_and_new_ones_join_their_group(records, size, seed):
         again = divide(records, known)
         assert (again[old.index] == known[column]).all()
         assert (again.groupby(records["group"]).nunique() == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_groups_are_placed_as_evenly_as_they_allow(seed):
+    records = table([0] * 8, ["a"] * 4 + ["b", "c", "d", "e"])
+    assert assign(records, 2, seed).value_counts().to_dict() == {0: 4, 1: 4}
+    triples = table([0] * 30, [str(i // 3) for i in range(30)])
+    for valid, held in [(0.14, 3), (0.16, 6), (0.24, 6), (0.26, 9)]:
+        assert (split(triples, valid, seed) == "valid").sum() == held
 
 
 def test_new_images_even_the_folds_out():

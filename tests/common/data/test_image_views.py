@@ -52,6 +52,9 @@ COLOR_STEPS = [
     {"Grayscale": {"alpha": [0.0, 1.0]}},
     {"WithChannels": {"channels": 0, "children": [{"Add": [10, 50]}]}},
     {"KMeansColorQuantization": {"n_colors": [2, 5]}},
+    {"MultiplyAndAddToBrightness": {"mul": [0.7, 1.3], "add": [-30, 30]}},  # made of augmenters of its own
+    {"RandAugment": {"n": 2, "m": 9}},
+    {"Rain": {}},
 ]
 
 

@@ -73,6 +73,8 @@ def test_sixteen_bits_become_their_high_byte():
     for suffix in (".png", ".tiff"):
         image = decode(cv2.imencode(suffix, deep)[1].tobytes(), 1)
         np.testing.assert_array_equal(image[:, :, 0], deep >> 8)
+    opaque = np.dstack([deep, deep, deep, np.full_like(deep, 65535)])
+    np.testing.assert_array_equal(decode(cv2.imencode(".png", opaque)[1].tobytes(), 1)[:, :, 0], deep >> 8)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])

@@ -14,7 +14,14 @@ VIEWS = {"image": [], "batch": {"affine": {"_target_": "common.data.batch_views.
 
 
 def data(root, folder, **options):
-    given = {"size": [16, 16], "channels": 1, "seed": 3, "views": VIEWS, "batch_size": 8, "valid": 0.25} | options
+    given = {
+        "size": [16, 16],
+        "channels": 1,
+        "seed": 3,
+        "views": VIEWS,
+        "batch_size": 8,
+        "valid": 0.25,
+    } | options
     module = FolderData(root=str(root), folder=str(folder), **given)
     module.setup()
     return module

@@ -101,6 +101,8 @@ def test_a_reseeded_generator_continues_like_a_new_one():
 
 
 def test_numpy_generators_of_neighbouring_keys_and_salts_differ():
+    words = [int(numpy_generator(key).integers(2**31, dtype=np.int32)) for key in range(100)]
+    assert len(set(words)) == 100
     drawn = np.array([numpy_generator(key, salt).random(3) for key in range(1000) for salt in (0, 1)])
     assert len(np.unique(drawn)) == drawn.size
     assert stats.kstest(drawn.ravel(), "uniform").pvalue > 1e-3

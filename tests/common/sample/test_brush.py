@@ -20,10 +20,16 @@ def test_every_character_stays_in_its_square(character):
 @pytest.mark.parametrize("character", COMPOSED)
 def test_a_composed_character_has_the_strokes_of_its_components(character):
     def count(name):
-        return len(SIMPLE[name].split(";")) if name in SIMPLE else sum(map(count, COMPOSED[name].strip("⿰⿱⿴⿵")))
+        return (
+            len(SIMPLE[name].split(";"))
+            if name in SIMPLE
+            else sum(map(count, COMPOSED[name].strip("⿰⿱⿴⿵")))
+        )
 
     description = COMPOSED[character].translate(str.maketrans("", "", "⿰⿱⿴⿵"))
-    assert len(strokes(character)) == sum(count(part) if part in SIMPLE else len(strokes(part)) for part in description)
+    assert len(strokes(character)) == sum(
+        count(part) if part in SIMPLE else len(strokes(part)) for part in description
+    )
 
 
 def test_a_tree_beside_a_tree_is_a_wood():
@@ -49,7 +55,9 @@ def test_ink_is_on_the_page_and_within_range(manner):
 def test_a_broader_brush_leaves_more_ink():
     def ink(width):
         hand = Hand(width=width, slant=0, rise=0, tremor=0, speed=0, tip=0.8)
-        return draw(strokes("永" if "永" in SIMPLE else "水"), hand, MANNERS["regular"], 64, np.random.default_rng(0)).sum()
+        return draw(
+            strokes("永" if "永" in SIMPLE else "水"), hand, MANNERS["regular"], 64, np.random.default_rng(0)
+        ).sum()
 
     assert ink(0.05) < ink(0.08) < ink(0.12)
 

@@ -19,7 +19,12 @@ def root(tmp_path):
 
 def data(root):
     return CalligraphyData(
-        root=str(root), size=[16, 16], channels=1, folder=str(root / "run"), seed=0, views={"image": [], "batch": {}}
+        root=str(root),
+        size=[16, 16],
+        channels=1,
+        folder=str(root / "run"),
+        seed=0,
+        views={"image": [], "batch": {}},
     )
 
 
@@ -43,7 +48,9 @@ def test_the_label_list_fixes_the_order_of_classes(root):
 def test_lists_fix_the_split(root):
     write(root / "label_list.txt", *(f"{name} {label}" for label, name in enumerate(NAMES)))
     for part, numbers in (("train", (0, 1, 2)), ("valid", (3,))):
-        lines = [f"train/{name}/{number}.png {label}" for label, name in enumerate(NAMES) for number in numbers]
+        lines = [
+            f"train/{name}/{number}.png {label}" for label, name in enumerate(NAMES) for number in numbers
+        ]
         write(root / f"{part}.txt", *lines)
     found = data(root)
     found.setup()
@@ -75,7 +82,10 @@ def test_faults_of_the_label_list_are_named(root, lines, message):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("train/蘭/1.png 0", r"train.txt:1: «蘭» is no known character"), ("train/永/1.png 3", "label of 永 is 0, but")],
+    [
+        ("train/蘭/1.png 0", r"train.txt:1: «蘭» is no known character"),
+        ("train/永/1.png 3", "label of 永 is 0, but"),
+    ],
 )
 def test_faults_of_the_lists_name_file_and_line(root, line, message):
     write(root / "label_list.txt", *(f"{name} {label}" for label, name in enumerate(NAMES)))

@@ -15,7 +15,9 @@ from competitions.calligraphy.data import CalligraphyData, read_label_list
 
 def fingerprint(root):
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    return hashlib.sha256(b"".join(p.relative_to(root).as_posix().encode() + p.read_bytes() for p in files)).hexdigest()
+    return hashlib.sha256(
+        b"".join(p.relative_to(root).as_posix().encode() + p.read_bytes() for p in files)
+    ).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,21 @@ def root(tmp_path_factory):
 
 
 def test_it_has_the_official_layout(root):
-    assert sorted(path.name for path in root.iterdir()) == ["label_list.txt", "test1", "test1_labels.csv", "train"]
+    assert sorted(path.name for path in root.iterdir()) == [
+        "label_list.txt",
+        "test1",
+        "test1_labels.csv",
+        "train",
+    ]
     names = read_label_list(root / "label_list.txt")
     assert len(names) >= 50 and names == sorted(path.name for path in (root / "train").iterdir())
     data = CalligraphyData(
-        root=str(root), size=[32, 32], channels=1, folder=str(root.parent), seed=0, views={"image": [], "batch": {}}
+        root=str(root),
+        size=[32, 32],
+        channels=1,
+        folder=str(root.parent),
+        seed=0,
+        views={"image": [], "batch": {}},
     )
     table, found = data.records()
     assert found == names and len(table) == 2 * len(names)
@@ -41,10 +53,13 @@ def test_it_has_the_official_layout(root):
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(root, tmp_path):
-    script = "import sys; from pathlib import Path; from competitions.calligraphy.sample import write_sample; " + (
-        "write_sample(Path(sys.argv[1]), per_class=2, tests=5)"
+    script = (
+        "import sys; from pathlib import Path; from competitions.calligraphy.sample import write_sample; "
+        + ("write_sample(Path(sys.argv[1]), per_class=2, tests=5)")
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "again")], check=True, env={"PYTHONHASHSEED": "7"})
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "again")], check=True, env={"PYTHONHASHSEED": "7"}
+    )
     assert fingerprint(tmp_path / "again") == fingerprint(root)
     sample.write_sample(tmp_path / "other", seed=1, per_class=2, tests=5)
     assert fingerprint(tmp_path / "other") != fingerprint(root)
@@ -69,7 +84,12 @@ def test_a_nearest_neighbour_on_pixels_is_right_at_most_six_times_in_ten(tmp_pat
     root = tmp_path / "sample"
     sample.write_sample(root)
     data = CalligraphyData(
-        root=str(root), size=[32, 32], channels=1, folder=str(tmp_path), seed=0, views={"image": [], "batch": {}}
+        root=str(root),
+        size=[32, 32],
+        channels=1,
+        folder=str(tmp_path),
+        seed=0,
+        views={"image": [], "batch": {}},
     )
     table, _ = data.records()
     files = [cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE) for path in table["path"]]

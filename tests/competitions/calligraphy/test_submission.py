@@ -37,7 +37,10 @@ def test_what_was_written_is_valid(path):
         (lambda text: text.replace("0.jpg", "9.jpg"), "1 images are missing, the first is 0.jpg"),
         (lambda text: text.replace("0.jpg", "9.jpg"), "1 images are unknown, the first is 9.jpg"),
         (lambda text: text.replace("1.jpg", "0.jpg"), "0.jpg stands in the file more than once"),
-        (lambda text: text.replace("1.jpg", "x").replace("0.jpg", "1.jpg").replace("x", "0.jpg"), "line 2: wrong order"),
+        (
+            lambda text: text.replace("1.jpg", "x").replace("0.jpg", "1.jpg").replace("x", "0.jpg"),
+            "line 2: wrong order",
+        ),
         (lambda text: text[:-2] + "\n", "line 5: expected 5 classes, got 4"),
         (lambda text: text[:-2] + "蘭\n", "line 5: «蘭» is no known class"),
         (lambda text: text[:-2] + text[-3] + "\n", "line 5: a class stands there twice"),

@@ -1,0 +1,178 @@
+"""The benchmarks measure what they say: the same steps on both sides, and a row for every comparison."""
+
+import itertools
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from common.config.layers import CONF
+from common.data.image_views import ImageViews
+from common.errors import PodiumError
+from common.run import folder, job
+from common.run.train import with_data
+from tests.bench import speed, table, yardstick
+from tests.bench.loops import BareLoop, original_views, seconds_of_steps, viewed_batches
+from tests.bench.words import options_and_recipe, recipe
+from tests.toys import write_images
+
+MODEL = """
+_target_: tests.bench.test_bench.tiny_net
+"""
+VIEWS = """
+image: []
+batch:
+  affine: {_target_: common.data.batch_views.Affine, shift: 0.2}
+"""
+
+
+def tiny_net(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+    """Without dropout: nothing in a step is random but the views, which come from keys."""
+    stem = [nn.Conv2d(in_channels, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*stem, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, num_classes))
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    """A recipe of a moment: pictures of 16 x 16, batches of 4, a network of two layers."""
+    write_images(tmp_path / "images" / "train", per_class=6, classes=list("abcdef"))
+    for name, content in {"model/tiny": MODEL, "views/moved": VIEWS}.items():
+        folder.write_text(tmp_path / "conf" / f"{name}.yaml", content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = f"""competition=calligraphy data.root={tmp_path}/images model=tiny views=moved data.size=[16,16]
+        data.batch_size=4 data.near_duplicates=false callbacks.weight_averaging.decay=0.9 trainer.threads=1
+        trainer.precision=32-true trainer.memory_format=contiguous trainer.accelerator=cpu --config-dir conf"""
+    return options.split()
+
+
+def test_bare_loop_and_training_end_with_equal_weights(words, tmp_path):
+    config = with_data(recipe([*words, "trainer.max_steps=6", "trainer.gradient_clip_val=0.5"]))
+    data = job.make_data(config, tmp_path)
+    data.setup()
+    torch.manual_seed(0)
+    ours = job.make_module(config, data)
+    start = {name: value.clone() for name, value in ours.state_dict().items()}
+    job.train(config, tmp_path / "job", data, ours)
+
+    bare = job.make_module(config, data)
+    bare.load_state_dict(start)
+    loop = BareLoop(bare, config, torch.device("cpu"), total_steps=6, steps_per_epoch=data.batches_per_epoch)
+    seconds_of_steps(loop, viewed_batches(data, torch.device("cpu")), warmup=2, steps=4)
+
+    saved = torch.load(tmp_path / "job" / "last.ckpt", weights_only=True)
+    for name, value in bare.state_dict().items():
+        assert torch.equal(value, saved["current_model_state"][name]), name
+        assert value.dtype == torch.int64 or not torch.equal(value, start[name]), f"{name} did not learn"
+    averages = [value for value in [*ours.parameters(), *ours.buffers()] if value.is_floating_point()]
+    for one, other in zip(averages, loop.float_averages, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_clock_stops_after_its_warmup_and_steps():
+    clock, module = speed.StepClock(warmup=2, steps=3), speed.pl.LightningModule()
+    for _ in range(5):
+        clock.on_train_batch_start(None, module, None, 0)
+    with pytest.raises(speed.Timed) as found:
+        clock.on_train_batch_start(None, module, None, 0)
+    assert found.value.seconds > 0
+
+
+def test_speed_has_a_row_for_each_recipe_and_contender(words):
+    speed.main([*words, "rounds=2", "steps=2", "warmup=1", "images=3"])
+    (out,) = folder.RUNS.glob("bench/*")
+    found = pd.read_csv(out / "speed.csv")
+    expected = list(itertools.product(["default", "original"], speed.AIMS))
+    assert sorted(zip(found["recipe"], found["compared with"], strict=True)) == sorted(expected)
+    assert ((found["min"] <= found["ratio"]) & (found["ratio"] <= found["max"])).all()
+    assert (found[["ours images/s", "other images/s"]] > 0).all(axis=None)
+    reported = set(found.loc[found["aim"].isna(), "recipe"] + found.loc[found["aim"].isna(), "compared with"])
+    assert reported == {"originalbare loop, one batch in memory"}
+    assert len((out / "speed.md").read_text().split("\n| ")) == 1 + 2 + len(found)
+
+
+def test_ratio_is_the_median_over_rounds_that_change_direction():
+    order = []
+    values = {"ours": [90, 100, 95], "bare loop": [100, 100, 100]}
+
+    def contender(name):
+        return lambda: order.append(name) or values[name][order.count(name) - 1]
+
+    (row,) = speed.compare({name: contender(name) for name in values}, rounds=3)
+    assert (row["ratio"], row["min"], row["max"], row["met"]) == (0.95, 0.9, 1.0, "yes")
+    assert order == ["ours", "bare loop", "bare loop", "ours", "ours", "bare loop"]
+
+
+def test_written_out_imgaug_is_the_recipe_of_the_yaml():
+    steps = recipe(["competition=calligraphy", "views=calligraphy_original"])["views"]["image"]
+    described = [
+        [(type(part).__name__, str(part.get_parameters())) for part in views.get_all_children(flat=True)]
+        for views in (original_views(), ImageViews(steps)._augment)
+    ]
+    assert len(described[0]) > 5 and described[0] == described[1]
+
+
+def test_yardstick_and_ours_train_on_one_split_for_the_same_time(words):
+    yardstick.main([*words, "seconds=1", "seeds=[0,1]"])
+    (out,) = folder.RUNS.glob("bench/*")
+    found = pd.read_csv(out / "yardstick.csv", dtype={"seed": str})
+    models = ["yardstick", "ours at the end", "ours, best"]
+    assert list(zip(found["seed"], found["model"], strict=True)) == list(
+        itertools.product(["0", "1", "mean"], models)
+    )
+    for seed in (0, 1):
+        split = pd.read_csv(out / f"1s_seed{seed}" / "split.csv")
+        assert split.equals(pd.read_csv(out / "split.csv"))
+        assert folder.load_config(out / f"1s_seed{seed}")["seed"] == seed
+    assert (found["seconds taken"] >= 1).all() and (found["images seen"] > 0).all()
+    assert found["top-1 %"].between(0, 100).all()
+    assert (found["top-1 %"] + found["error %"]).round(2).eq(100).all()
+
+
+def test_a_bare_network_learns_within_its_seconds():
+    torch.manual_seed(0)
+    labels = torch.arange(12) % 2
+    images = (labels.view(-1, 1, 1, 1) * 200).expand(-1, 1, 64, 64).to(torch.uint8)
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+    used, seen = yardstick.fit_bare(net, images, labels, seconds=1, seed=0)
+    assert used >= 1 and seen % 12 == 0
+    probabilities = yardstick.predict_bare(net, images)
+    assert probabilities.shape == (12, 2) and (probabilities.argmax(1) == labels.numpy()).all()
+
+
+def test_words_are_told_apart_by_their_keys():
+    given = ["rounds=2", "trainer.max_steps=3", "seed=1", "recipes=[default]"]
+    options, rest = options_and_recipe(speed.Speed, given)
+    assert (options.rounds, options.recipes) == (2, ["default"])
+    assert rest == ["trainer.max_steps=3", "seed=1"]
+    options, rest = options_and_recipe(yardstick.Yardstick, ["seconds=[150,300]", "seeds=2", "seed=1"])
+    assert (options.seconds, options.seeds, rest) == ([150, 300], [2], ["seed=1"])
+
+
+@pytest.mark.parametrize("word", ["recipes=[mine]", "rounds=0", "steps=many"])
+def test_a_wrong_option_is_named(word):
+    with pytest.raises(PodiumError, match=word.partition("=")[0]):
+        options_and_recipe(speed.Speed, [word])
+
+
+def test_durations_are_those_of_the_trainer():
+    assert yardstick.duration(90061) == "01:01:01:01"
+    assert yardstick.duration(600) == "00:00:10:00"
+
+
+def test_original_is_the_experiment_of_that_name_or_else_its_views(words, tmp_path):
+    if not (CONF / "experiment" / "calligraphy_original.yaml").exists():
+        assert speed._original(words) == ["views=calligraphy_original"]
+    folder.write_text(tmp_path / "conf" / "experiment" / "calligraphy_original.yaml", "seed: 3\n")
+    assert speed._original(words) == ["experiment=calligraphy_original"]
+
+
+def test_markdown_columns_line_up():
+    lines = table.markdown([{"a": 1, "long name": None}, {"a": "three", "long name": 0.5}]).splitlines()
+    assert lines == [
+        "| a     | long name |",
+        "| ----- | --------- |",
+        "| 1     |           |",
+        "| three | 0.5       |",
+    ]

@@ -1,0 +1,203 @@
+"""`bench=yardstick`: the recipe against a plain ResNet-18, in the same seconds on the same split."""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import timm
+import torch
+from torch import Tensor, nn
+
+from common.config.overrides import quote
+from common.data import pixels
+from common.data.batch_views import Affine
+from common.data.images import fit, read
+from common.data.module import ImageData
+from common.data.randomness import view_key
+from common.errors import PodiumError
+from common.run import environment, folder, job, predictions
+from common.run.train import start, with_data
+from tests.bench import table
+from tests.bench.words import options_and_recipe, recipe
+
+SIDE, BATCH = 64, 64  # of the yardstick
+
+NOTES = (
+    "yardstick: timm's resnet18 without pretraining, 64 x 64 stretched, batches of 64, AdamW lr 2e-3, weight "
+    "decay 0.05, cosine to 0 by time, label smoothing 0.1, shifts of 10 %, scales of 15 %, turns of 10°, "
+    "32 bits, as many threads as ours; scored once, at the end",
+    "ours at the end: the last validation of run/job.py's training",
+    "ours, best: best.ckpt, which validation chose among all epochs, as `train` reports it",
+    "ours validates and saves within its seconds; decoding and the choice of a precision come before them",
+    "error ratio: error / the yardstick's error",
+)
+
+
+@dataclass
+class Yardstick:
+    """Options of `bench=yardstick`; all other words belong to the recipe."""
+
+    seconds: Any = 600  # of training, for each of the two; or a list: [150,300,600]
+    seeds: Any = 0  # or a list: [0,1,2]
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "seeds"):
+            value = getattr(self, name)
+            numbers = value if isinstance(value, list) else [value]
+            if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+                raise PodiumError(f"{name} must be a whole number or a list such as [1,2], got {value}")
+            setattr(self, name, numbers)
+        if min(self.seconds) < 1:
+            raise PodiumError(f"seconds must be at least 1, got {min(self.seconds)}")
+
+
+def main(words: Sequence[str]) -> None:
+    """Train both in turn, print the table and write it to `runs/bench/<time>/yardstick.{csv,md}`."""
+    options, given = options_and_recipe(Yardstick, words)
+    out = table.new_folder()
+    job.quiet_lightning()
+    config = with_data(recipe(given))
+    data = job.make_data(config, out)
+    data.setup()  # leaves split.csv, which both take
+    machine = environment.describe()
+    gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
+    train, valid = (len(data.rows(part)) for part in ("train", "valid"))
+    notes = [
+        *NOTES,
+        f"{machine['system']}, {machine['cpus']} cores{gpus}, torch {torch.__version__}",
+        f"{train} training and {valid} validation images of {len(data.class_names)} classes",
+    ]
+    rows: list[dict[str, Any]] = []
+    for seconds in options.seconds:
+        for seed in options.seeds:
+            common = {"seconds": seconds, "seed": seed}
+            found = [yardstick(config, data, seconds, seed)]
+            print(f"yardstick, {seconds} s, seed {seed}: {100 * found[0]['top1']:.2f} %", flush=True)
+            found += ours(given, config, out, seconds, seed)
+            rows += [common | _row(scores, found[0]["top1"]) for scores in found]
+            table.write(out, "yardstick", [*rows, *_means(rows)], notes)
+    print((out / "yardstick.md").read_text(encoding="utf-8"))
+    print(f"written to {out}")
+
+
+def yardstick(config: dict[str, Any], data: ImageData, seconds: float, seed: int) -> dict[str, Any]:
+    """Train the plain network and score it at the end on the validation part."""
+    threads, accelerator = config["trainer"]["threads"], config["trainer"]["accelerator"]
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.manual_seed(seed)
+    assert data.table is not None
+    channels: Any = data.preprocessing["channels"]
+    labels = data.table["label"].to_numpy()
+    decoded, *_ = pixels.decode(data.table["path"].tolist(), partial(_small, channels=channels))
+    images = torch.from_numpy(decoded.stack(range(len(decoded)))).permute(0, 3, 1, 2).contiguous()
+    net = timm.create_model("resnet18", in_chans=channels, num_classes=len(data.class_names))
+    net = net.to(job.device_of(accelerator))
+    train, valid = data.rows("train"), data.rows("valid")
+    used, seen = fit_bare(net, images[train], torch.from_numpy(labels[train]), seconds, seed)
+    probabilities = predict_bare(net, images[valid])
+    scores = predictions.score(labels[valid], probabilities, data.class_names)
+    return {"model": "yardstick", "taken": used, "seen": seen, **scores}
+
+
+def fit_bare(net: nn.Module, images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[float, int]:
+    """Train for `seconds`; returns the seconds taken and the images seen. images: uint8 (N, C, 64, 64)."""
+    device = next(net.parameters()).device
+    views = Affine(shift=0.1, scale=[0.85, 1.15], rotate=10)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
+    order_of = np.random.default_rng(seed)
+    batch = min(BATCH, len(images))
+    net.train()
+    seen, epoch = 0, 0
+    began = time.perf_counter()
+    while True:
+        for rows in order_of.permutation(len(images))[: len(images) // batch * batch].reshape(-1, batch):
+            done = (time.perf_counter() - began) / seconds
+            if done >= 1:
+                return time.perf_counter() - began, seen
+            for group in optimizer.param_groups:
+                group["lr"] = 2e-3 * (1 + math.cos(math.pi * done)) / 2
+            keys = torch.from_numpy(view_key(seed, epoch, rows)).to(device)
+            inputs = views(images[rows].to(device).float().div_(255), keys)
+            loss = loss_of(net((inputs - 0.5) / 0.5), labels[rows].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen += batch
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # else the clock runs ahead of the work
+        epoch += 1
+
+
+@torch.inference_mode()
+def predict_bare(net: nn.Module, images: Tensor) -> np.ndarray:
+    """Probabilities of uint8 (N, C, 64, 64): float32 (N, K)."""
+    device = next(net.parameters()).device
+    net.eval()
+    chunks = [net((chunk.to(device).float().div_(255) - 0.5) / 0.5) for chunk in images.split(2 * BATCH)]
+    return torch.cat(chunks).softmax(dim=1).cpu().numpy()
+
+
+def ours(
+    given: Sequence[str], config: dict[str, Any], out: Path, seconds: int, seed: int
+) -> list[dict[str, Any]]:
+    """Train the recipe through run/job.py; scores of the last validation and of the best checkpoint."""
+    settings = recipe([*given, f"seed={seed}", f"trainer.max_time={quote(duration(seconds))}"])
+    settings["data"] = {**config["data"], "split": str(out / "split.csv")}
+    run = out / f"{seconds}s_seed{seed}"
+    place = start(run, settings)
+    job.run_job(place)
+    history = pd.read_csv(place / "history.csv").iloc[-1]
+    scores = folder.load_json(place / "scores.json")
+    batch = config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
+    shared = {"taken": float(history["seconds"]), "seen": int(history["step"]) * batch}
+    return [
+        {
+            "model": "ours at the end",
+            "top1": history["valid_top1"],
+            "top5": history.get("valid_top5"),
+            **shared,
+        },
+        {"model": "ours, best", "top1": scores["valid_top1"], "top5": scores.get("valid_top5"), **shared},
+    ]
+
+
+def duration(seconds: int) -> str:
+    """DD:HH:MM:SS, as trainer.max_time wants it."""
+    minutes, hours = seconds // 60, seconds // 3600
+    return f"{hours // 24:02d}:{hours % 24:02d}:{minutes % 60:02d}:{seconds % 60:02d}"
+
+
+def _small(path: str, channels: int) -> np.ndarray:
+    return fit(read(path, channels), (SIDE, SIDE))
+
+
+def _row(scores: dict[str, Any], yardstick_top1: float) -> dict[str, Any]:
+    error, reference = 1 - scores["top1"], 1 - yardstick_top1
+    top5 = scores.get("top5")
+    return {
+        "model": scores["model"],
+        "top-1 %": round(100 * scores["top1"], 2),
+        "top-5 %": None if top5 is None else round(100 * top5, 2),
+        "error %": round(100 * error, 2),
+        "error ratio": round(error / reference, 3) if reference else None,
+        "images/s": round(scores["seen"] / scores["taken"], 1),
+        "images seen": scores["seen"],
+        "seconds taken": round(scores["taken"], 1),
+    }
+
+
+def _means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mean over seeds for each model and time, where there are several seeds."""
+    frame = pd.DataFrame(rows)
+    if frame["seed"].nunique() < 2:
+        return []
+    means = frame.drop(columns="seed").groupby(["seconds", "model"], sort=False).mean().round(3).reset_index()
+    return means.assign(seed="mean")[list(rows[0])].to_dict("records")

@@ -1,0 +1,93 @@
+"""The doctor names what is broken and how to mend it, above all where nothing else runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common import doctor
+from common.doctor import Finding, check_opencv, check_packages, check_threads, examine, show
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_with_a_broken_torch_the_doctor_still_tells_all_it_knows(tmp_path: Path):
+    (tmp_path / "torch.py").write_text(
+        "raise OSError('libtorch.so: cannot open shared object file\\nand more')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "common", "doctor"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert done.returncode == 1
+    assert set(lines) == set(doctor.CHECKS)
+    assert lines["torch"].startswith("fail  torch")
+    assert "OSError: libtorch.so: cannot open shared object file" in lines["torch"]
+    assert lines["Python"].startswith("ok")
+    assert lines["OpenCV"].startswith("ok")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("states", "code"), [(["ok", "warn"], 0), (["ok", "fail", "warn"], 1)])
+def test_only_a_failure_sets_the_exit_code(monkeypatch: pytest.MonkeyPatch, states: list[str], code: int):
+    findings = [Finding(state, "found") for state in states]
+    checks = {f"check {place}": lambda finding=finding: finding for place, finding in enumerate(findings)}
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    assert doctor.main() == code
+
+
+def test_a_second_opencv_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert check_opencv().state == "ok"
+    install(tmp_path, "opencv-python", "4.12.0.88")
+    monkeypatch.syspath_prepend(tmp_path)
+    finding = check_opencv()
+    assert finding.state == "fail"
+    assert "pip uninstall opencv-python opencv-python-headless" in finding.mend
+
+
+def test_another_version_is_a_warning_and_a_missing_package_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    assert check_packages().state == "ok"
+    install(tmp_path, "timm", "0.9.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    finding = check_packages()
+    assert finding.state == "warn"
+    assert "timm 0.9.0, not 1.0.31" in finding.found
+    monkeypatch.setattr(sys, "path", [])
+    finding = examine(check_packages)
+    assert finding.state == "fail"
+    assert "missing: torch, torchvision" in finding.found
+
+
+def install(folder: Path, name: str, version: str) -> None:
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+@pytest.mark.parametrize(("limit", "state"), [([], "ok"), ([50_000, 100_000], "warn"), ([10**9, 10], "ok")])
+def test_a_container_with_less_cpu_than_it_shows_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, limit: list[int], state: str
+):
+    monkeypatch.setattr(doctor, "read_numbers", lambda path: limit)
+    finding = check_threads()
+    assert finding.state == state
+    if state == "warn":
+        assert "may use 0.5 at a time" in finding.found
+        assert finding.mend == "ARGS=trainer.threads=1"
+
+
+def test_a_limit_of_max_is_no_limit(tmp_path: Path):
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert doctor.read_numbers(str(tmp_path / "cpu.max")) == [
+        100_000
+    ]  # a pair is a limit, one number is none
+    assert doctor.read_numbers(str(tmp_path / "nothing")) == []
+
+
+def test_a_pipe_gets_one_plain_line_a_check(capsys: pytest.CaptureFixture[str]):
+    show({"fonts": Finding("warn", "none", "install one"), "GPU": Finding("ok", "[none]")})
+    assert capsys.readouterr().out == "warn  fonts  none → install one\nok    GPU    [none]\n"

@@ -1,0 +1,156 @@
+"""Every competition that is there walks the whole road; so does one that was never seen before, and a bare folder."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.toys import write_images
+
+ROOT = Path(__file__).parent.parent
+COMPETITIONS = sorted(path.stem for path in (ROOT / "conf" / "competition").glob("*.yaml"))
+
+
+def podium(folder, *words, code=0):
+    """Run the command line in `folder`; returns what it printed."""
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-m", "common", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("user")
+
+
+@pytest.mark.parametrize("competition", COMPETITIONS)
+def test_smoke_through_train_predict_submission_and_evaluate(competition, folder):
+    said = podium(folder, "train", f"competition={competition}", "trainer=smoke")
+    assert "sample" in said.lower() and "\r" not in said
+    run = next(path.parent for path in (folder / "runs" / competition).glob("*/done"))
+    for name in ("config.yaml", "environment.json", "model.json", "scores.json", "scores.csv", "split.csv", "report.html"):
+        assert (run / name).stat().st_size > 0, name
+    assert {"confusion.png", "views.png"} <= {path.name for path in (run / "pictures").iterdir()}
+    said = podium(folder, "predict", f"competition={competition}")
+    assert "SAMPLE DATA" in said and "checked" in said
+    assert len(list(run.glob("submission_sample.*"))) == 1
+    assert "top-1" in podium(folder, "evaluate", f"run_dir={run}")
+
+
+SIXTH = {
+    "conf/competition/sixth.yaml": """
+data:
+  _target_: competitions.sixth.data.SixthData
+  root: {root}
+  size: [16, 16]
+module:
+  _target_: competitions.sixth.module.SixthModule
+submission:
+  _target_: competitions.sixth.submission.SixthSubmission
+trainer: {{max_epochs: 2, threads: 1}}
+trial: {{enabled: false}}
+""",
+    "competitions/sixth/data.py": """
+from common.data.folder import FolderData
+
+class SixthData(FolderData):
+    '''Nothing of its own.'''
+""",
+    "competitions/sixth/module.py": """
+from torch import nn
+from common.model.classifier import ImageClassifier
+
+class SixthModule(ImageClassifier):
+    def build_model(self):
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, len(self.class_names)))
+""",
+    "competitions/sixth/submission.py": """
+class SixthSubmission:
+    suffix = ".txt"
+
+    def write(self, path, rows, class_names):
+        lines = [f"{image} {class_names[p.argmax()]}" for image, p in rows]
+        path.write_text("\\n".join(lines))
+        return len(lines)
+
+    def validate(self, path, ids, class_names):
+        return []
+""",
+}
+
+
+def test_a_sixth_competition_needs_no_line_elsewhere(tmp_path):
+    write_images(tmp_path / "images" / "train", per_class=8)
+    write_images(tmp_path / "images" / "x", per_class=2, classes=["test"])
+    (tmp_path / "images" / "x" / "test").rename(tmp_path / "images" / "test")
+    for name, text in SIXTH.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text.format(root=tmp_path / "images") if name.endswith("yaml") else text)
+    podium(tmp_path, "train", "--config-dir=conf", "competition=sixth")
+    podium(tmp_path, "predict", "competition=sixth")
+    written = next((tmp_path / "runs" / "sixth").glob("*/submission.txt")).read_text().splitlines()
+    assert [line.split()[0] for line in written] == ["test/0.png", "test/1.png"]
+
+
+def test_the_readme_trains_a_folder_of_class_folders(tmp_path):
+    """The YAML is the README's own, with another root and a smaller size to be quick."""
+    yaml = re.search(r"Write `conf/competition/(\w+)\.yaml`:\n\n```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    name, text = yaml[1], yaml[2]
+    assert len(text.strip().splitlines()) <= 6
+    write_images(tmp_path / "images", per_class=8, size=24)
+    (tmp_path / "conf" / "competition").mkdir(parents=True)
+    text = text.replace("/data/flowers ", f"{tmp_path / 'images'} ").replace("[128, 128]", "[32, 32]")
+    (tmp_path / "conf" / "competition" / f"{name}.yaml").write_text(text)
+    words = ("trainer.max_epochs=2", "trainer.threads=1", "trial.enabled=false")
+    podium(tmp_path, "train", "--config-dir", "conf", f"competition={name}", *words)
+    run = next((tmp_path / "runs" / name).iterdir())
+    assert pd.read_csv(run / "split.csv")["class"].nunique() == 4
+    podium(tmp_path, "predict", f"run_dir={run}", f"input={tmp_path / 'images'}", "out=all.csv")
+    assert len(pd.read_csv(tmp_path / "all.csv")) == 32
+
+
+def test_a_multirun_gives_each_trial_a_process_and_a_run_folder(tmp_path):
+    write_images(tmp_path / "images", per_class=8)
+    (tmp_path / "conf" / "competition").mkdir(parents=True)
+    (tmp_path / "conf" / "competition" / "toy.yaml").write_text(
+        f"data: {{root: {tmp_path / 'images'}, size: [16, 16], channels: 1}}\n"
+        "model: {_target_: tests.toys.TinyNet}\n"
+        "trainer: {max_epochs: 1, threads: 1}\n"
+        "trial: {enabled: false}\n"
+    )
+    said = podium(tmp_path, "train", "--config-dir", "conf", "competition=toy", "-m", "seed=0,1")
+    assert said.count("done: ") == 2
+    runs = sorted((tmp_path / "runs" / "toy").glob("*/*/done"))
+    weights = [run.parent.joinpath("config.yaml").read_text() for run in runs]
+    assert len(runs) == 2 and "seed: 0" in weights[0] and "seed: 1" in weights[1]
+
+
+def test_a_run_in_use_or_of_another_configuration_is_refused_and_an_unfinished_one_taken_up(tmp_path):
+    write_images(tmp_path / "images", per_class=8)
+    (tmp_path / "conf" / "competition").mkdir(parents=True)
+    (tmp_path / "conf" / "competition" / "toy.yaml").write_text(
+        f"data: {{root: {tmp_path / 'images'}, size: [16, 16], channels: 1}}\n"
+        "model: {_target_: tests.toys.TinyNet}\n"
+        "trainer: {max_epochs: 2, threads: 1}\n"
+        "trial: {enabled: false}\n"
+    )
+    words = ("train", "--config-dir", "conf", "competition=toy")
+    podium(tmp_path, *words, "run_dir=r")
+    assert "finished already" in podium(tmp_path, *words, "run_dir=r")
+    said = podium(tmp_path, *words, "run_dir=r", "seed=4", "loss=focal", code=2)
+    assert "seed: 0 → 4" in said and "loss._target_" in said
+    podium(tmp_path, *words)
+    run = next(path for path in (tmp_path / "runs" / "toy").iterdir())
+    (run / "done").unlink()
+    (run / "jobs" / "train_fold0" / "done").unlink()
+    assert "going on with the unfinished run" in podium(tmp_path, *words)
+    (run / "done").unlink()
+    assert "new run" in podium(tmp_path, *words, "new=true")
