@@ -8,6 +8,7 @@ anything back, so that an image's view is the same in any batch and on any devic
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, reduce
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,7 @@ class Affine:
         scale: Sequence[float] = (1.0, 1.0),
         rotate: float = 0.0,
         shear: float = 0.0,
-        fill: float | str = 0.0,
+        fill: float | Literal["edge"] = 0.0,
         p: float = 1.0,
     ) -> None:
         self.shift = _at_least_zero(shift, "shift")
@@ -93,7 +94,7 @@ class Elastic:
     """
 
     def __init__(
-        self, amplitude: float = 0.03, cells: int = 4, fill: float | str = 0.0, p: float = 1.0
+        self, amplitude: float = 0.03, cells: int = 4, fill: float | Literal["edge"] = 0.0, p: float = 1.0
     ) -> None:
         if cells < 1:
             raise ValueError(f"cells must be at least 1, got {cells}")
@@ -156,7 +157,7 @@ class ColorJitter:
         channels = images.shape[1]
         luma = _LUMA if channels == 3 else [1 / channels] * channels
         means = images.mean((2, 3))
-        mean_grey = sum(luma[i] * means[:, i] for i in range(channels)).view(-1, 1, 1, 1)
+        mean_grey = torch.stack([luma[i] * means[:, i] for i in range(channels)]).sum(0).view(-1, 1, 1, 1)
         images = images * (brightness * contrast) + mean_grey * (brightness * (1 - contrast))
         if channels == 3 and (self.saturation or self.hue):
             saturation = (1 + self.saturation * symmetric[:, 2]).clamp_min(0)
@@ -251,7 +252,7 @@ class StrokeWidth:
         return torch.lerp(images, changed, blend.abs())
 
 
-def warp(images: Tensor, matrix: Tensor, shift: Tensor, fill: float | str) -> Tensor:
+def warp(images: Tensor, matrix: Tensor, shift: Tensor, fill: float | Literal["edge"]) -> Tensor:
     """Map each image's plane by x → matrix · x + shift, bilinearly.
 
     matrix: (B, 2, 2), for (x, y) in pixels from the centre, x to the right and y down. shift: (B, 2), as
@@ -266,7 +267,7 @@ def warp(images: Tensor, matrix: Tensor, shift: Tensor, fill: float | str) -> Te
     return _sample(images, F.affine_grid(theta, list(images.shape), align_corners=False), fill)
 
 
-def _sample(images: Tensor, grid: Tensor, fill: float | str) -> Tensor:
+def _sample(images: Tensor, grid: Tensor, fill: float | Literal["edge"]) -> Tensor:
     if isinstance(fill, str):
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if fill == 0:
@@ -367,7 +368,7 @@ def _positive_range(bounds: Sequence[float], name: str, most: float = math.inf) 
     return low, high
 
 
-def _fill(fill: float | str) -> float | str:
+def _fill(fill: float | Literal["edge"]) -> float | Literal["edge"]:
     if fill != "edge" and not (isinstance(fill, int | float) and 0 <= fill <= 1):
         raise ValueError(f'fill must be a value in [0, 1] or "edge", got {fill!r}')
     return fill

@@ -25,8 +25,8 @@ Batch = dict[str, Tensor]
 class BareLoop:
     """A recipe's training steps in plain PyTorch.
 
-    Network, loss, optimizer, learning rate, clipping, precision, memory format and weight averaging are the
-    recipe's, so that both sides do the same arithmetic. No other callback is taken over.
+    Network, loss, optimizer, learning rate, clipping, precision, memory format, frozen layers and weight averaging
+    are the recipe's, so that both sides do the same arithmetic. Nothing else of its callbacks is taken over.
 
     Args:
         module: network, normalisation, loss and schedule; is trained.
@@ -49,6 +49,7 @@ class BareLoop:
                 f"got {options['precision']} and {options['accumulate_grad_batches']}"
             )
         self.module = module.to(device).train()
+        freeze(module, config)
         self.module.memory_format = FORMATS[options["memory_format"]]
         self.module.net.to(memory_format=self.module.memory_format)  # type: ignore[call-overload]
         self.device = device
@@ -95,6 +96,13 @@ class BareLoop:
         torch._foreach_lerp_(self.float_averages, self.floats, share)
         if self.counters:  # of BatchNorm
             torch._foreach_copy_(self.counter_averages, self.counters)
+
+
+def freeze(module: ImageClassifier, config: dict[str, Any]) -> None:
+    """The layers that the recipe freezes in its first epoch: no gradients, and eval mode."""
+    part = config["callbacks"].get("freeze")
+    for name in part["modules"] if part else []:
+        module.net.get_submodule(name).requires_grad_(False).eval()
 
 
 def viewed_batches(data: ImageData, device: torch.device) -> Iterator[Batch]:
