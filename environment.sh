@@ -15,6 +15,7 @@ python=$folder/bin/python ready=$folder/.podium made=$folder/.podium-made
 main() {
     one_at_a_time
     if [ "$extra" ]; then
+        echo "Installing what pyproject.toml lists under $extra into $folder"
         install "$extra"
         touch "$ready-$extra"
     elif ! is_ready; then

@@ -15,10 +15,12 @@ class Progress(Callback):
 
     Args:
         title: the job's name, shown with the bar.
+        with_bar: show the bar; never without a terminal.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, with_bar: bool = True) -> None:
         self.title = title
+        self.with_bar = with_bar
         self.console = Console(soft_wrap=True, highlight=False)
         self.bar: Bar | None = None
         self.drawn = 0.0
@@ -26,7 +28,7 @@ class Progress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.monotonic()
         self.share_at_start = self._share(pl_module)
-        if self.console.is_terminal and trainer.is_global_zero:
+        if self.with_bar and self.console.is_terminal and trainer.is_global_zero:
             columns = [
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.data.randomness import derive, normal, uniform
+from common.errors import PodiumError
 
 BatchView = Callable[[Tensor, Tensor], Tensor]
 
@@ -97,7 +98,7 @@ class Elastic:
         self, amplitude: float = 0.03, cells: int = 4, fill: float | Literal["edge"] = 0.0, p: float = 1.0
     ) -> None:
         if cells < 1:
-            raise ValueError(f"cells must be at least 1, got {cells}")
+            raise PodiumError(f"views.batch: cells must be at least 1, got {cells}")
         self.amplitude, self.cells = _at_least_zero(amplitude, "amplitude"), cells
         self.fill, self.p = _fill(fill), _share(p)
 
@@ -238,10 +239,12 @@ class StrokeWidth:
 
     def __init__(self, radius: int = 1, strength: Sequence[float] = (-0.7, 0.7), p: float = 1.0) -> None:
         if radius < 1:
-            raise ValueError(f"radius must be at least 1 pixel, got {radius}")
+            raise PodiumError(f"views.batch: radius must be at least 1 pixel, got {radius}")
         low, high = strength
         if not -1 <= low <= high <= 1:
-            raise ValueError(f"strength must be two rising numbers in [-1, 1], got {list(strength)}")
+            raise PodiumError(
+                f"views.batch: strength must be two rising numbers in [-1, 1], got {list(strength)}"
+            )
         self.radius, self.strength, self.p = radius, (low, high), _share(p)
 
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
@@ -345,30 +348,30 @@ def _between(drawn: Tensor, low: float, high: float) -> Tensor:
 
 def _share(value: float, name: str = "p") -> float:
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1], got {value}")
+        raise PodiumError(f"views.batch: {name} must be in [0, 1], got {value}")
     return value
 
 
 def _at_least_zero(value: float, name: str) -> float:
     if not value >= 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
+        raise PodiumError(f"views.batch: {name} must be at least 0, got {value}")
     return value
 
 
 def _range(bounds: Sequence[float], name: str) -> tuple[float, float]:
     if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
-        raise ValueError(f"{name} must be two rising numbers, at least 0, got {list(bounds)}")
+        raise PodiumError(f"views.batch: {name} must be two rising numbers, at least 0, got {list(bounds)}")
     return bounds[0], bounds[1]
 
 
 def _positive_range(bounds: Sequence[float], name: str, most: float = math.inf) -> tuple[float, float]:
     low, high = _range(bounds, name)
     if low == 0 or high > most:
-        raise ValueError(f"{name} must be above 0 and at most {most}, got {list(bounds)}")
+        raise PodiumError(f"views.batch: {name} must be above 0 and at most {most}, got {list(bounds)}")
     return low, high
 
 
 def _fill(fill: float | Literal["edge"]) -> float | Literal["edge"]:
     if fill != "edge" and not (isinstance(fill, int | float) and 0 <= fill <= 1):
-        raise ValueError(f'fill must be a value in [0, 1] or "edge", got {fill!r}')
+        raise PodiumError(f'views.batch: fill must be a value in [0, 1] or "edge", got {fill!r}')
     return fill

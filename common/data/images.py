@@ -51,7 +51,7 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
     not a picture. Damage inside a complete file (flipped bits) goes unnoticed, as in every decoder.
     """
     if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+        raise PodiumError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
     if not data:
         raise ImageError(name, "the file is empty")
     transparent = _may_be_transparent(data)
@@ -90,7 +90,7 @@ def fit(
     """
     height, width = size
     if height < 1 or width < 1:
-        raise ValueError(f"size must be two positive ints (height, width), got {size}")
+        raise PodiumError(f"size must be two positive ints (height, width), got {size}")
     if mode == "stretch":
         return _resize(image, height, width, interpolation)
     old_height, old_width = image.shape[:2]
@@ -109,12 +109,12 @@ def fit(
         return _resize(
             image[top : top + inner_height, left : left + inner_width], height, width, interpolation
         )
-    raise ValueError(f"mode must be stretch, pad or crop, got {mode!r}")
+    raise PodiumError(f"fit must be stretch, pad or crop, got {mode!r}")
 
 
 def _resize(image: Any, height: int, width: int, interpolation: str) -> Any:
     if interpolation not in _INTERPOLATIONS:
-        raise ValueError(f"interpolation must be one of {', '.join(_INTERPOLATIONS)}, got {interpolation!r}")
+        raise PodiumError(f"interpolation must be one of {', '.join(_INTERPOLATIONS)}, got {interpolation!r}")
     channels = image.shape[2]
     if interpolation == "area":  # in two steps, as cv2's INTER_AREA averages only where both sides shrink
         shrunk = min(height, image.shape[0]), min(width, image.shape[1])

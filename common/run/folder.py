@@ -21,7 +21,7 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
     """The folder that `train` works in, and a sentence that says why this one.
 
     With `run_dir` that folder; else the newest unfinished run of an equal config, else a new folder
-    `runs/<competition>/<time>`.
+    `runs/<competition>/<time>`, with `_sample` behind it if it trains on sample data.
 
     Raises PodiumError where `run_dir` holds a run of another config; the message names the keys that differ.
     """
@@ -42,7 +42,7 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
         for run in reversed(runs_of(competition)):
             if not is_done(run) and not differences(load_config(run), config):
                 return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
     run, count = RUNS / competition / stamp, 1
     while run.exists():
         count += 1

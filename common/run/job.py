@@ -25,6 +25,7 @@ from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
 from common.callbacks.history import History
 from common.callbacks.progress import Progress
 from common.callbacks.seed_steps import SeedSteps
+from common.config.nearest import suggest
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
@@ -89,16 +90,12 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     speed = _speed(config, job, module)
     module.memory_format = trial.FORMATS[speed["memory_format"]]
     module.net.to(memory_format=module.memory_format)
-    for metric in config["best"]:
-        if metric not in module.metrics.names:
-            raise PodiumError(
-                f"best.{metric}: there is no such metric; validation measures {', '.join(module.metrics.names)}"
-            )
+    _check_metrics(config, module)
     last = SaveLast(str(job / "last.ckpt"), options["save_every_seconds"])
     callbacks = [
         *make_callbacks(config),
         SeedSteps(config["seed"]),
-        Progress(job.name),
+        Progress(job.name, options["enable_progress_bar"]),
         History(str(job / "history.csv")),
         *(
             SaveBest(str(path), metric, config["best"][metric])
@@ -128,6 +125,18 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
         )
+
+
+def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
+    """A metric that nothing measures is refused before the first step, not after the first epoch."""
+    asked = {f"best.{metric}": metric for metric in config["best"]}
+    for name, part in config["callbacks"].items():
+        if part is not None and part.get("monitor") is not None:
+            asked[f"callbacks.{name}.monitor"] = part["monitor"]
+    known = [*module.metrics.names, "train_loss"]
+    for key, metric in asked.items():
+        if metric not in known:
+            raise PodiumError(f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}")
 
 
 def best_paths(config: dict[str, Any], job: Path) -> dict[str, Path]:

@@ -1,1 +1,57 @@
-def write_report(run): ...
+"""The report: one HTML file with everything a reader of the run wants to see."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from common.run import folder
+from common.run.results import read_results
+from common.run.summary import HEADS, formatted
+
+PICTURES = {
+    "learning_curves": "Learning curves",
+    "confusion": "Confusion matrix",
+    "worst_mistakes": "The most confident mistakes",
+    "views": "Training images as the network saw them",
+}
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` from whatever of the run folder's files there are; returns its path.
+
+    The file stands alone: pictures and style are inside, and it has no script.
+    """
+    results = read_results(run)
+    scores = [
+        {"checkpoint": row["checkpoint"], "part": row["part"], **{name: formatted(name, row[name]) for name in HEADS}}
+        for _, row in results.score_table().iterrows()
+    ]
+    classes = sorted((row for row in results.per_class() if row["support"]), key=lambda row: row["recall"])
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("report.html.j2").render(
+        results=results,
+        scores=scores,
+        heads=HEADS,
+        classes=[{key: _rounded(value) for key, value in row.items()} for row in classes],
+        pictures={title: _picture(run / "pictures" / f"{name}.png") for name, title in PICTURES.items()},
+        parts=results.split["part"].value_counts().to_dict() if len(results.split) else {},
+        bad_images=results.bad_images.to_dict("records"),
+    )
+    path = run / "report.html"
+    folder.write_text(path, page)
+    return path
+
+
+def _picture(path: Path) -> str | None:
+    return base64.b64encode(path.read_bytes()).decode() if path.exists() else None
+
+
+def _rounded(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else value

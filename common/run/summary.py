@@ -1,1 +1,51 @@
-def print_summary(run, console): ...
+"""What the terminal says when a run has ended: scores, where everything is, and what to do next."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from common.run.results import Results, read_results
+
+HEADS = {"top1": "top-1", "top5": "top-5", "loss": "loss", "images": "images"}
+
+
+def print_summary(run: Path, console: Console) -> None:
+    """Print the scores of a run folder and the next commands; plain text where the console is no terminal."""
+    results = read_results(run)
+    if results.sample:
+        console.print("SAMPLE DATA: these scores are of generated pictures, not of the competition's", style="bold")
+    console.print(_scores(results))
+    model = results.model
+    if model:
+        console.print(f"{model['name']}: {model['parameters']:,} parameters, {model['megabytes']} MB", markup=False)
+    if len(results.bad_images):
+        console.print(f"{len(results.bad_images)} unreadable pictures were left out: {run / 'bad_images.csv'}", markup=False)
+    console.print(f"run     {run}", markup=False, soft_wrap=True)
+    console.print(f"report  {run / 'report.html'}", markup=False, soft_wrap=True)
+    console.print("next")
+    name = results.competition
+    for command in (
+        f"make predict COMP={name} RUN={run}",
+        f"make predict COMP={name} RUN={run} INPUT=<folder or image>",
+        f"make evaluate COMP={name} RUN={run} INPUT=<folder of class folders>",
+    ):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _scores(results: Results) -> Table:
+    table = Table("checkpoint", "of", *HEADS.values(), title="the checkpoint was chosen by its validation score")
+    scores = results.score_table()
+    for _, row in scores.iterrows():
+        table.add_row(row["checkpoint"], row["part"], *(formatted(name, row[name]) for name in HEADS))
+    return table
+
+
+def formatted(name: str, value: float) -> str:
+    """A score for people: accuracies in per cent, losses with four digits, counts whole."""
+    if pd.isna(value):
+        return "–"
+    if name == "images":
+        return f"{int(value)}"
+    return f"{value:.4f}" if "loss" in name else f"{100 * value:.2f} %"

@@ -12,7 +12,7 @@ from common.data.module import ImageData
 from common.errors import PodiumError
 from common.run import environment, folder
 from common.run.gallery import draw
-from common.run.job import load_module, run_job
+from common.run.job import load_module, make_callbacks, make_data, run_job
 from common.run.report import write_report
 from common.run.summary import print_summary
 
@@ -25,6 +25,8 @@ def train(config: dict[str, Any]) -> Path:
     Returns the run folder. Raises PodiumError for what the user can mend, Stopped after a signal.
     """
     config = with_data(config)
+    make_data(config, folder.RUNS)  # only made: what does not fit is said before a run folder is begun
+    make_callbacks(config)
     run, why = folder.choose(config)
     print(why, flush=True)
     if not folder.is_done(run):

@@ -79,10 +79,8 @@ class BareLoop:
         self.scaler.scale(loss).backward()
         if self.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            if self.clip_by == "norm":
-                nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
-            else:
-                nn.utils.clip_grad_value_(self.module.parameters(), self.clip)
+            clip: Any = {"norm": nn.utils.clip_grad_norm_, "value": nn.utils.clip_grad_value_}[self.clip_by]
+            clip([weight for group in self.optimizer.param_groups for weight in group["params"]], self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.decay is not None:

@@ -34,6 +34,7 @@ from tests.bench.loops import (
     BareLoop,
     SingleImages,
     decoded_batches,
+    freeze,
     original_views,
     seconds_of_steps,
     viewed_batches,
@@ -52,12 +53,13 @@ REPORTED_ONLY = {("original", "bare loop, one batch in memory")}
 
 NOTES = (
     "ours: the Trainer of run/job.py with all its callbacks, timed between two step starts; no validation",
-    "bare loop: same loader, views, network, loss, optimizer, learning rate, weight averaging (EMA), "
-    "precision, memory format and threads",
+    "bare loop: same loader, views, network, frozen layers, loss, optimizer, learning rate, weight averaging "
+    "(EMA), precision, memory format and threads; no other callback",
     "one batch in memory: that loop without loading and views",
     "Lightning's defaults: Trainer() and an ordinary DataLoader over the same decoded images; same views, "
-    "loss, optimizer and weight averaging; 32 bits, contiguous",
+    "frozen layers, loss, optimizer and weight averaging; 32 bits, contiguous",
     "loader: one thread, no workers; ours decodes every image once, before training, which is not timed",
+    "all weights are random: no pretrained ones are fetched",
     "ratio: ours / other, the median over rounds; min and max are single rounds",
 )
 
@@ -69,12 +71,13 @@ class Speed:
     rounds: int = 5  # of each contender, in turn
     steps: int = 30  # timed, in each round
     warmup: int = 5  # steps before them
+    seconds: float = 30  # of steps in a round: where steps are slow, fewer are timed, but 5 at least
     images: int = 200  # viewed by imgaug, in each round
     # default: the competition's recipe. original: experiment=<competition>_original, or else its imgaug views
     recipes: list[str] = field(default_factory=lambda: ["default", "original"])
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "steps", "warmup", "images"):
+        for name in ("rounds", "steps", "warmup", "seconds", "images"):
             if getattr(self, name) < 1:
                 raise PodiumError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in self.recipes:
@@ -85,14 +88,17 @@ class Speed:
 def main(words: Sequence[str]) -> None:
     """Measure, print the table and write it to `runs/bench/<time>/speed.{csv,md}`."""
     options, given = options_and_recipe(Speed, words)
+    chosen = {name: [*given, *_original(given)] if name == "original" else given for name in options.recipes}
+    configs = {
+        name: recipe(words) for name, words in chosen.items()
+    }  # a mistake is found before anything is made
     out = table.new_folder()
     machine = environment.describe()
     gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
     notes = [*NOTES, f"{machine['system']}, {machine['cpus']} cores{gpus}, torch {torch.__version__}"]
     rows: list[dict[str, Any]] = []
-    for name in options.recipes:
-        chosen = [*given, *_original(given)] if name == "original" else given
-        bench = Bench(with_data(recipe(chosen)), options, out / name)
+    for name, config in configs.items():
+        bench = Bench(with_data(config), options, out / name)
         notes.append(f"{name}: {bench.settings}")
         rows += [{"recipe": name, **row} for row in bench.compare(name)]
         table.write(out, "speed", rows, notes)
@@ -111,10 +117,10 @@ class Bench:
     def __init__(self, config: dict[str, Any], options: Speed, out: Path) -> None:
         job.quiet_lightning()
         trainer = {"max_epochs": None, "max_time": None, "limit_train_batches": None, "limit_val_batches": 0}
-        self.config = {
-            **config,
-            "trainer": {**config["trainer"], **trainer, "devices": 1, "fast_dev_run": False},
-        }
+        trainer |= {"devices": 1, "fast_dev_run": False}
+        self.config = {**config, "trainer": {**config["trainer"], **trainer}}
+        if "pretrained" in config["model"]:
+            self.config["model"] = {**config["model"], "pretrained": "none"}
         self.options, self.out = options, out
         self.device = job.device_of(config["trainer"]["accelerator"])
         torch.set_num_threads(config["trainer"]["threads"] or os.cpu_count() or 1)
@@ -129,7 +135,11 @@ class Bench:
         self.warmup = min(options.warmup, epoch // 3)
         self.steps = min(options.steps, epoch - self.warmup - 1)  # no epoch ends while the clock runs
         self.config["trainer"]["max_steps"] = self.warmup + self.steps + 1
-        self.ours(1, 1)  # warms up, and chooses precision and memory format
+        speed = self.ours(1, 1)  # warms up, and chooses precision and memory format
+        affordable = max(5, int(options.seconds * speed / self.data.batch_size))
+        if affordable < self.steps:
+            self.warmup, self.steps = min(self.warmup, max(1, affordable // 5)), affordable
+            self.config["trainer"]["max_steps"] = self.warmup + self.steps + 1
         chosen = folder.load_json(out / "jobs" / "bench" / "speed.json")
         self.config["trainer"] |= {name: chosen[name] for name in ("precision", "memory_format")}
         module = self.module()
@@ -272,6 +282,7 @@ class PlainModule(pl.LightningModule):
     def __init__(self, classifier: ImageClassifier, config: dict[str, Any], data: ImageData) -> None:
         super().__init__()
         self.classifier = classifier
+        freeze(classifier, config)
         self.optimizer = config["optimizer"]
         self.total_steps = config["trainer"]["max_steps"]
         self.batch_view = data.batch_view

@@ -61,9 +61,9 @@ class Yardstick:
 def main(words: Sequence[str]) -> None:
     """Train both in turn, print the table and write it to `runs/bench/<time>/yardstick.{csv,md}`."""
     options, given = options_and_recipe(Yardstick, words)
+    config = with_data(recipe(given))
     out = table.new_folder()
     job.quiet_lightning()
-    config = with_data(recipe(given))
     data = job.make_data(config, out)
     data.setup()  # leaves split.csv, which both take
     machine = environment.describe()

@@ -24,6 +24,7 @@ from common.data.batch_views import (
     warp,
 )
 from common.data.randomness import uniform, view_key
+from common.errors import PodiumError
 
 RECIPES = sorted((Path(__file__).parents[3] / "conf" / "views").glob("*.yaml"))
 VIEWS = {
@@ -373,11 +374,12 @@ def test_every_recipe_makes_counted_views(recipe, channels):
         (lambda: Affine(p=1.5), r"p must be in \[0, 1\], got 1.5"),
         (lambda: ResizedCrop([0.5, 1.5]), "scale must be above 0 and at most 1"),
         (lambda: Erase([0.0, 0.5]), "area must be above 0"),
+        (lambda: Erase(fill=2), r"fill must be in \[0, 1\], got 2"),
         (lambda: StrokeWidth(0), "radius must be at least 1 pixel, got 0"),
         (lambda: StrokeWidth(strength=[-2, 0]), r"strength must be two rising numbers in \[-1, 1\]"),
         (lambda: Elastic(cells=0), "cells must be at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(PodiumError, match=message):
         make()

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from common.data.images import ImageError, decode, fit, read
+from common.errors import PodiumError
 
 
 def scene(height: int = 48, width: int = 72, channels: int = 3) -> np.ndarray:
@@ -171,10 +172,10 @@ def test_any_shape_fits_any_size(mode, interpolation, shape):
     ("arguments", "message"),
     [
         (((0, 3),), "size must be"),
-        (((3, 3), "strech"), "mode must be stretch, pad or crop, got 'strech'"),
+        (((3, 3), "strech"), "fit must be stretch, pad or crop, got 'strech'"),
         (((3, 3), "pad", 0, "cubic"), "interpolation must be one of area, bilinear, bicubic, got 'cubic'"),
     ],
 )
 def test_wrong_arguments_of_fit_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(PodiumError, match=message):
         fit(scene(), *arguments)

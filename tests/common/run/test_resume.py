@@ -1,6 +1,7 @@
 """A run killed at any moment ends as if nothing had happened."""
 
 import os
+import time
 
 import pandas as pd
 import pytest
@@ -161,3 +162,29 @@ def test_checkpoints_hold_plain_values_and_name_classes_and_preprocessing(toy_mo
         not torch.equal(last["state_dict"][name], last["current_model_state"][name])
         for name in last["state_dict"]
     )
+
+
+def test_time_spent_before_a_kill_counts(toy_module, tmp_path):
+    """A run of six seconds, killed after two, goes on for about four more."""
+    job = tmp_path / "jobs" / "train_fold0"
+    bound = ("trainer.max_time=00:00:00:06", "trainer.save_every_seconds=0.000001")
+    kill = {"kill": {"_target_": f"{__name__}.KillAfter", "seconds": 2.0}}
+    with pytest.raises(Killed):
+        start(toy_module, job, *bound, callbacks=kill)
+    before = time.monotonic()
+    start(toy_module, job, *bound)
+    assert 2.5 < time.monotonic() - before < 5.9
+    history = pd.read_csv(job / "history.csv")
+    assert 5.5 < history["seconds"].iloc[-1] < 8 and history["seconds"].is_monotonic_increasing
+
+
+class KillAfter(pl.Callback):
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_start(self, trainer, pl_module):
+        self.started = time.monotonic()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if time.monotonic() - self.started > self.seconds:
+            raise Killed

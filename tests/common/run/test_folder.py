@@ -1,0 +1,85 @@
+"""Run folders: which one is taken, who holds it, and what differs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from common.errors import PodiumError
+from common.run import folder
+
+
+def config(**changes):
+    return {
+        "competition": "toy",
+        "run_dir": None,
+        "new": False,
+        "seed": 0,
+        "loss": {"_target_": "a.B", "smoothing": 0.1},
+        "data": {},
+    } | changes
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def begun(**changes):
+    run, _ = folder.choose(config(**changes))
+    folder.write_config(run, config(**changes))
+    return run
+
+
+def test_differences_name_every_key_that_differs():
+    other = config(seed=1, run_dir="x", new=True, loss={"_target_": "a.B", "gamma": 2})
+    assert folder.differences(config(), other) == [
+        "loss.gamma: None → 2",
+        "loss.smoothing: 0.1 → None",
+        "seed: 0 → 1",
+    ]
+    assert folder.differences(config(), config()) == []
+
+
+def test_the_newest_unfinished_run_of_equal_configuration_goes_on():
+    first, other = begun(), begun(seed=1, new=True)
+    assert first != other
+    assert folder.choose(config())[0] == first
+    assert "NEW=1 starts afresh" in folder.choose(config())[1]
+    assert folder.choose(config(new=True))[0] not in (first, other)
+    (first / "done").touch()
+    assert folder.choose(config())[0] != first
+
+
+def test_a_run_on_sample_data_says_so_in_its_name():
+    assert folder.choose(config(data={"sample": True}))[0].name.endswith("_sample")
+
+
+def test_another_configuration_in_a_named_folder_is_refused():
+    begun(run_dir="mine")
+    assert folder.choose(config(run_dir="mine"))[1].startswith("going on")
+    with pytest.raises(PodiumError, match="(?s)seed: 0 → 7"):
+        folder.choose(config(run_dir="mine", seed=7))
+
+
+def test_a_lock_holds_against_other_processes_and_ends_with_its_own(tmp_path):
+    script = "import sys; from pathlib import Path; from common.run.folder import lock\nwith lock(Path(sys.argv[1])): pass"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    root = str(folder.__file__).rsplit("/common/", 1)[0]
+    with folder.lock(tmp_path):
+        refused = subprocess.run(command, capture_output=True, text=True, cwd=root)
+        assert refused.returncode != 0 and "is in use by process" in refused.stderr
+    assert subprocess.run(command, capture_output=True, cwd=root).returncode == 0
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    folder.write_json(tmp_path / "a.json", {"名": [1, 2.5, None]})
+    assert folder.load_json(tmp_path / "a.json") == {"名": [1, 2.5, None]}
+    with pytest.raises(PodiumError, match="could not be written"):
+        folder.write_text(tmp_path / "a.json" / "b", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_without_a_finished_run_the_message_says_what_to_do():
+    with pytest.raises(PodiumError, match="make train COMP=toy"):
+        folder.newest_finished("toy")

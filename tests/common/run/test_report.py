@@ -1,0 +1,78 @@
+"""Report and summary of a real, small run."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from sklearn.metrics import precision_recall_fscore_support
+
+from common.errors import PodiumError
+from common.run import folder, predictions
+from common.run.report import write_report
+from common.run.summary import formatted, print_summary
+
+
+@pytest.fixture(scope="module")
+def run(toy_module, tmp_path_factory):
+    from common.run.train import train
+
+    run = tmp_path_factory.mktemp("runs") / "one"
+    config = toy_module("trainer.max_epochs=2", f"run_dir={run}")
+    train(config)
+    return run
+
+
+def test_the_report_is_one_file_without_links_outside(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") >= 3
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
+    scores = folder.load_json(run / "scores.json")
+    assert formatted("top1", scores["valid_top1"]) in page
+    for name in ("bar", "cross", "ring", "slash"):
+        assert f"<td>{name}</td>" in page
+    assert "SAMPLE DATA" not in page
+
+
+def test_scores_per_class_equal_sklearn(run):
+    table, rows = predictions.read(run / "jobs" / "train_fold0" / "predictions.parquet")
+    expected = precision_recall_fscore_support(table["label"], rows.argmax(axis=1), labels=range(4))
+    found = folder.load_json(run / "scores.json")["per_class"]
+    for number, row in enumerate(found):
+        for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+            if row[name] is not None:  # undefined where sklearn says zero
+                assert row[name] == pytest.approx(values[number])
+
+
+def test_names_are_escaped_and_sample_data_is_said(run):
+    scores = folder.load_json(run / "scores.json")
+    scores["per_class"][0]["class"] = "<b>bold</b>"
+    config = folder.load_config(run)
+    config["data"]["sample"] = True
+    copy = run.parent / "copy"
+    copy.mkdir()
+    folder.write_json(copy / "scores.json", scores)
+    folder.write_config(copy, config)
+    page = write_report(copy).read_text(encoding="utf-8")
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold" not in page
+    assert "SAMPLE DATA" in page
+
+
+def test_a_run_with_nothing_in_it_still_has_a_report(tmp_path):
+    assert "no scores yet" in write_report(tmp_path).read_text(encoding="utf-8")
+    with pytest.raises(PodiumError, match="is not a folder"):
+        write_report(tmp_path / "missing")
+
+
+def test_the_summary_is_plain_when_piped_and_names_the_next_commands(run):
+    out = io.StringIO()
+    print_summary(run, Console(file=out, width=80))
+    said = out.getvalue()
+    assert "\r" not in said and "\x1b" not in said
+    assert f"RUN={run}" in said and "make predict COMP=toy" in said and "report.html" in said
+    assert formatted("top1", folder.load_json(run / "scores.json")["valid_top1"]) in said
+
+
+def test_scores_are_shown_as_people_read_them():
+    assert [formatted("top1", 0.98504), formatted("loss", 0.12345), formatted("images", 12.0)] == ["98.50 %", "0.1235", "12"]
+    assert formatted("top5", float("nan")) == "–"
