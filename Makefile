@@ -83,9 +83,7 @@ help: ## Print this
 
 # --- From variables to arguments ----------------------------------------------------------------------------------
 
-root      = data.root
-predict evaluate: root = data_root
-overrides = $(call override,competition,COMP) $(call override,$(root),DATA) $(call override,run_dir,RUN) \
+overrides = $(call override,competition,COMP) $(call override,data.root,DATA) $(call override,run_dir,RUN) \
             $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
             $(if $(filter-out 0 no false,$(NEW)),new=true) $(ARGS)
 

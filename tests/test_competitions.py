@@ -19,7 +19,12 @@ def podium(folder, *words, code=0):
     """Run the command line in `folder`; returns what it printed."""
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "COLUMNS": "100"}
     done = subprocess.run(
-        [sys.executable, "-m", "common", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=400
+        [sys.executable, "-m", "common", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -36,7 +41,15 @@ def test_smoke_through_train_predict_submission_and_evaluate(competition, folder
     said = podium(folder, "train", f"competition={competition}", "trainer=smoke")
     assert "sample" in said.lower() and "\r" not in said
     run = next(path.parent for path in (folder / "runs" / competition).glob("*/done"))
-    for name in ("config.yaml", "environment.json", "model.json", "scores.json", "scores.csv", "split.csv", "report.html"):
+    for name in (
+        "config.yaml",
+        "environment.json",
+        "model.json",
+        "scores.json",
+        "scores.csv",
+        "split.csv",
+        "report.html",
+    ):
         assert (run / name).stat().st_size > 0, name
     assert {"confusion.png", "views.png"} <= {path.name for path in (run / "pictures").iterdir()}
     said = podium(folder, "predict", f"competition={competition}")
@@ -102,7 +115,9 @@ def test_a_sixth_competition_needs_no_line_elsewhere(tmp_path):
 
 def test_the_readme_trains_a_folder_of_class_folders(tmp_path):
     """The YAML is the README's own, with another root and a smaller size to be quick."""
-    yaml = re.search(r"Write `conf/competition/(\w+)\.yaml`:\n\n```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    yaml = re.search(
+        r"Write `conf/competition/(\w+)\.yaml`:\n\n```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
     name, text = yaml[1], yaml[2]
     assert len(text.strip().splitlines()) <= 6
     write_images(tmp_path / "images", per_class=8, size=24)

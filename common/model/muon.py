@@ -44,7 +44,13 @@ class Muon(pytorch_optimizer.Muon):
             if others:
                 scale = group.get("lr", lr) / lr  # a backbone's smaller rate holds for both
                 groups.append(
-                    {**group, "params": others, "use_muon": False, "lr": adamw_lr * scale, "betas": adamw_betas}
+                    {
+                        **group,
+                        "params": others,
+                        "use_muon": False,
+                        "lr": adamw_lr * scale,
+                        "betas": adamw_betas,
+                    }
                 )
         super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, adamw_eps=1e-8)
 

@@ -38,14 +38,23 @@ class SmallResNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != len(depths):
-            raise PodiumError(f"model.depths must have as many numbers as model.widths {list(widths)}, got {list(depths)}")
+            raise PodiumError(
+                f"model.depths must have as many numbers as model.widths {list(widths)}, got {list(depths)}"
+            )
         least = 2 ** (len(widths) + 1)
         if min(image_size) < least:
-            raise PodiumError(f"data.size {list(image_size)} is too small for this network: at least {least} pixels a side")
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(True))
+            raise PodiumError(
+                f"data.size {list(image_size)} is too small for this network: at least {least} pixels a side"
+            )
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(True)
+        )
         stages, channels = [], stem
         for width, depth in zip(widths, depths, strict=True):
-            blocks = [Block(channels if first == 0 else width, width, 2 if first == 0 else 1) for first in range(depth)]
+            blocks = [
+                Block(channels if first == 0 else width, width, 2 if first == 0 else 1)
+                for first in range(depth)
+            ]
             stages.append(nn.Sequential(*blocks))
             channels = width
         self.stages = nn.Sequential(*stages)

@@ -136,7 +136,9 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
     known = [*module.metrics.names, "train_loss"]
     for key, metric in asked.items():
         if metric not in known:
-            raise PodiumError(f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}")
+            raise PodiumError(
+                f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}"
+            )
 
 
 def best_paths(config: dict[str, Any], job: Path) -> dict[str, Path]:
@@ -150,7 +152,9 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     module_class: Any = get_class(config["module"]["_target_"])
     model = dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]["model"])
     if "pretrained" in model:
-        model["pretrained"] = "none"  # the weights are in the checkpoint; where they began may be out of reach
+        model["pretrained"] = (
+            "none"  # the weights are in the checkpoint; where they began may be out of reach
+        )
     module: ImageClassifier = module_class.load_from_checkpoint(
         checkpoint, map_location="cpu", weights_only=True, model=model
     )

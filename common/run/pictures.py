@@ -13,8 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from common.run.canvas import BLUE, GREEN, GREY, ORANGE, VERMILION
-from common.run.canvas import box, drawable, fitted, look, page, plain, width_of, write
+from common.run.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    box,
+    drawable,
+    fitted,
+    look,
+    page,
+    plain,
+    width_of,
+    write,
+)
 from common.run.confusion import confusion
 
 __all__ = ["confusion", "learning_curves", "view_sheet", "worst_mistakes"]

@@ -26,12 +26,18 @@ def write_report(run: Path) -> Path:
     """
     results = read_results(run)
     scores = [
-        {"checkpoint": row["checkpoint"], "part": row["part"], **{name: formatted(name, row[name]) for name in HEADS}}
+        {
+            "checkpoint": row["checkpoint"],
+            "part": row["part"],
+            **{name: formatted(name, row[name]) for name in HEADS},
+        }
         for _, row in results.score_table().iterrows()
     ]
     classes = sorted((row for row in results.per_class() if row["support"]), key=lambda row: row["recall"])
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     page = environment.get_template("report.html.j2").render(
         results=results,

@@ -15,13 +15,20 @@ def print_summary(run: Path, console: Console) -> None:
     """Print the scores of a run folder and the next commands; plain text where the console is no terminal."""
     results = read_results(run)
     if results.sample:
-        console.print("SAMPLE DATA: these scores are of generated pictures, not of the competition's", style="bold")
+        console.print(
+            "SAMPLE DATA: these scores are of generated pictures, not of the competition's", style="bold"
+        )
     console.print(_scores(results))
     model = results.model
     if model:
-        console.print(f"{model['name']}: {model['parameters']:,} parameters, {model['megabytes']} MB", markup=False)
+        console.print(
+            f"{model['name']}: {model['parameters']:,} parameters, {model['megabytes']} MB", markup=False
+        )
     if len(results.bad_images):
-        console.print(f"{len(results.bad_images)} unreadable pictures were left out: {run / 'bad_images.csv'}", markup=False)
+        console.print(
+            f"{len(results.bad_images)} unreadable pictures were left out: {run / 'bad_images.csv'}",
+            markup=False,
+        )
     console.print(f"run     {run}", markup=False, soft_wrap=True)
     console.print(f"report  {run / 'report.html'}", markup=False, soft_wrap=True)
     console.print("next")
@@ -35,7 +42,9 @@ def print_summary(run: Path, console: Console) -> None:
 
 
 def _scores(results: Results) -> Table:
-    table = Table("checkpoint", "of", *HEADS.values(), title="the checkpoint was chosen by its validation score")
+    table = Table(
+        "checkpoint", "of", *HEADS.values(), title="the checkpoint was chosen by its validation score"
+    )
     scores = results.score_table()
     for _, row in scores.iterrows():
         table.add_row(row["checkpoint"], row["part"], *(formatted(name, row[name]) for name in HEADS))

@@ -1,6 +1,7 @@
 """The brush: strokes become ink, by the manner of a script and the hand of a writer."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ def _path(
     points = stroke.points + rng.normal(0, 1.2 * hand.tremor, stroke.points.shape)
     points = points + np.einsum("k,kc->c", rng.normal(0, 0.5, 4), bend)  # strokes of one try drift together
     if stroke.kind in "hpn" and len(points) == 2:  # even a straight stroke arches a little
-        middle = points.mean(axis=0) + [0, rng.normal(-0.012, 0.01)]
+        middle = points.mean(axis=0) + np.array([0, rng.normal(-0.012, 0.01)])
         points = np.array([points[0], middle, points[1]])
     corners = max(manner.rounding, 2 if stroke.kind in "pn" else 0)
     for _ in range(corners):
@@ -125,11 +126,7 @@ def _placed(points: NDArray[np.float64], hand: Hand, manner: Manner) -> NDArray[
 
 def _cut_corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """One pass of Chaikin's corner cutting, ends kept."""
-    inner = [
-        p
-        for a, b in zip(points, points[1:], strict=False)
-        for p in (0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b)
-    ]
+    inner = [p for a, b in pairwise(points) for p in (0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b)]
     return np.array([points[0], *inner[1:-1], points[-1]]) if len(points) > 2 else points
 
 

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Stroke:
-    """One stroke. kind: h 横, v 竖, p 撇, n 捺, d 点, t 提, z 折 (turns), g 钩 (ends in a hook); points: float (P, 2)."""
+    """One stroke.
+
+    kind: h 横, v 竖, p 撇, n 捺, d 点, t 提, z 折 (turns), g 钩 (ends in a hook). points: float (P, 2).
+    """
 
     kind: str
     points: NDArray[np.float64]

@@ -88,10 +88,8 @@ class Speed:
 def main(words: Sequence[str]) -> None:
     """Measure, print the table and write it to `runs/bench/<time>/speed.{csv,md}`."""
     options, given = options_and_recipe(Speed, words)
-    chosen = {name: [*given, *_original(given)] if name == "original" else given for name in options.recipes}
-    configs = {
-        name: recipe(words) for name, words in chosen.items()
-    }  # a mistake is found before anything is made
+    more = {"default": [], "original": _original(given)}
+    configs = {name: recipe([*given, *more[name]]) for name in options.recipes}
     out = table.new_folder()
     machine = environment.describe()
     gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""

@@ -33,8 +33,8 @@ NOTES = (
     "yardstick: timm's resnet18 without pretraining, 64 x 64 stretched, batches of 64, AdamW lr 2e-3, weight "
     "decay 0.05, cosine to 0 by time, label smoothing 0.1, shifts of 10 %, scales of 15 %, turns of 10°, "
     "32 bits, as many threads as ours; scored once, at the end",
-    "ours at the end: the last validation of run/job.py's training",
-    "ours, best: best.ckpt, which validation chose among all epochs, as `train` reports it",
+    "ours at the end: the last validation of run/job.py's training, without test-time views, as the yardstick's",
+    "ours, best: as `train` reports it: best.ckpt, which validation chose among all epochs, with test-time views",
     "ours validates and saves within its seconds; decoding and the choice of a precision come before them",
     "error ratio: error / the yardstick's error",
 )

@@ -1,7 +1,10 @@
 """Freeze, averages, checkpoints and the curves, in short real trainings."""
 
+from typing import ClassVar
+
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from common.callbacks.checkpoints import AtomicCheckpointIO
@@ -25,8 +28,6 @@ def test_frozen_modules_stay_bit_equal_statistics_included(toy, tmp_path):
         toy, tmp_path, "callbacks.freeze.modules=['0','1']", "callbacks.weight_averaging={}"
     )
     torch.manual_seed(config["seed"])
-    import pytorch_lightning as pl
-
     pl.seed_everything(config["seed"], verbose=False)
     data = make_data(config, tmp_path / "other")
     data.setup()
@@ -47,8 +48,6 @@ def test_a_module_can_be_thawed_later(toy, tmp_path):
         "optimizer=sgd",
     )
     first = torch.load(job / "last.ckpt", weights_only=True)["state_dict"]["net.0.weight"]
-    import pytorch_lightning as pl
-
     pl.seed_everything(config["seed"], verbose=False)
     data = make_data(config, tmp_path / "other")
     data.setup()
@@ -82,11 +81,8 @@ def test_the_average_follows_its_formula(toy, tmp_path):
     assert saved["state_dict"][counter] == saved["current_model_state"][counter] == len(Weights.seen)
 
 
-from pytorch_lightning import Callback  # noqa: E402
-
-
-class Weights(Callback):
-    seen: list = []
+class Weights(pl.Callback):
+    seen: ClassVar[list] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         floats = {name: v.clone() for name, v in pl_module.state_dict().items() if v.is_floating_point()}
@@ -122,7 +118,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
         def __reduce__(self):
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(PodiumError, match="No space left on device.*the checkpoint before it is kept"):
+    with pytest.raises(PodiumError, match=r"No space left on device.*the checkpoint before it is kept"):
         writer.save_checkpoint({"step": 2, "bad": Full()}, target)
     assert torch.load(target, weights_only=True) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -58,12 +58,13 @@ def test_a_run_on_sample_data_says_so_in_its_name():
 def test_another_configuration_in_a_named_folder_is_refused():
     begun(run_dir="mine")
     assert folder.choose(config(run_dir="mine"))[1].startswith("going on")
-    with pytest.raises(PodiumError, match="(?s)seed: 0 → 7"):
+    with pytest.raises(PodiumError, match=r"(?s)seed: 0 → 7"):
         folder.choose(config(run_dir="mine", seed=7))
 
 
 def test_a_lock_holds_against_other_processes_and_ends_with_its_own(tmp_path):
-    script = "import sys; from pathlib import Path; from common.run.folder import lock\nwith lock(Path(sys.argv[1])): pass"
+    script = "import sys\nfrom pathlib import Path\nfrom common.run.folder import lock\n"
+    script += "with lock(Path(sys.argv[1])): pass"
     command = [sys.executable, "-c", script, str(tmp_path)]
     root = str(folder.__file__).rsplit("/common/", 1)[0]
     with folder.lock(tmp_path):

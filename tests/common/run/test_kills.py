@@ -20,11 +20,26 @@ KILLS = 10
 
 def train(root, run, kill_after=None):
     """The command line's `train`; killed so many seconds after its first checkpoint of this start, if asked."""
-    command = [sys.executable, "-m", "common", "train", "competition=calligraphy", f"data.root={root}", f"run_dir={run}"]
-    command += ["trainer.max_epochs=30", "trainer.save_every_seconds=0.2", "trial.enabled=false", "trainer.threads=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "common",
+        "train",
+        "competition=calligraphy",
+        f"data.root={root}",
+        f"run_dir={run}",
+    ]
+    command += [
+        "trainer.max_epochs=30",
+        "trainer.save_every_seconds=0.2",
+        "trial.enabled=false",
+        "trainer.threads=1",
+    ]
     last = run / "jobs" / "train_fold0" / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     if kill_after is None:
         assert process.wait(timeout=600) == 0, process.stderr.read()
         return True
@@ -51,7 +66,10 @@ def test_ten_kills_leave_no_trace(tmp_path):
     for name in ("last.ckpt", "best.ckpt", "best_valid_top5.ckpt"):
         first, second = (torch.load(job / name, weights_only=True) for job in jobs)
         for part in ("state_dict", "current_model_state"):
-            assert all(torch.equal(value, second[part][key]) for key, value in first[part].items()), (name, part)
+            assert all(torch.equal(value, second[part][key]) for key, value in first[part].items()), (
+                name,
+                part,
+            )
     first, second = (pd.read_csv(job / "history.csv").drop(columns="seconds") for job in jobs)
     pd.testing.assert_frame_equal(first, second)
     tables, rows = zip(*(predictions.read(job / "predictions.parquet") for job in jobs), strict=True)

@@ -74,5 +74,9 @@ def test_the_summary_is_plain_when_piped_and_names_the_next_commands(run):
 
 
 def test_scores_are_shown_as_people_read_them():
-    assert [formatted("top1", 0.98504), formatted("loss", 0.12345), formatted("images", 12.0)] == ["98.50 %", "0.1235", "12"]
+    assert [formatted("top1", 0.98504), formatted("loss", 0.12345), formatted("images", 12.0)] == [
+        "98.50 %",
+        "0.1235",
+        "12",
+    ]
     assert formatted("top5", float("nan")) == "–"

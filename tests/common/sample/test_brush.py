@@ -47,7 +47,7 @@ def test_a_tree_beside_a_tree_is_a_wood():
 def test_ink_is_on_the_page_and_within_range(manner):
     ink = draw(strokes("林"), STEADY, MANNERS[manner], 64, np.random.default_rng(0))
     assert ink.shape == (64, 64) and ink.dtype == np.float32
-    assert 0 <= ink.min() and ink.max() <= 1.001
+    assert ink.min() >= 0 and ink.max() <= 1.001
     assert 0.05 < ink.mean() < 0.6
     assert max(ink[0].max(), ink[-1].max(), ink[:, 0].max(), ink[:, -1].max()) < 0.05  # nothing is cut off
 

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -48,8 +49,7 @@ def test_it_has_the_official_layout(root):
     assert found == names and len(table) == 2 * len(names)
     assert len(data.test_records()) == 5
     for path in table["path"][:5]:
-        data_bytes = open(path, "rb").read()
-        assert hashlib.sha1(data_bytes).hexdigest() in path
+        assert hashlib.sha1(Path(path).read_bytes()).hexdigest() in path
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(root, tmp_path):
