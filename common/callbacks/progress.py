@@ -57,10 +57,13 @@ class Progress(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
+        module: Any = pl_module
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        total, steps = pl_module.train_losses  # type: ignore[misc, union-attr]
-        parts = [f"epoch {trainer.current_epoch + 1}{epochs}", f"loss {float(total) / max(1, steps):.3f}"]
+        parts = [
+            f"epoch {trainer.current_epoch + 1}{epochs}",
+            f"loss {float(module.loss_sum) / max(1, module.loss_steps):.3f}",
+        ]
         parts += [
             f"{name} {_number(name, value)}" for name, value in metrics.items() if name.startswith("valid_")
         ]

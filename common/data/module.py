@@ -87,7 +87,7 @@ class ImageData(pl.LightningDataModule):
         self.stored_split = Path(split) if split else None
         self.max_bad_share = max_bad_share
         self.sample = sample
-        self.preprocessing = {
+        self.preprocessing: dict[str, Any] = {
             "size": list(size),
             "channels": channels,
             "fit": fit,
@@ -175,7 +175,7 @@ class ImageData(pl.LightningDataModule):
         channels = self.preprocessing["channels"]
         if self.image_view is not None:  # its steps need the picture as it is
             return partial(read, channels=channels)
-        size = tuple(self.preprocessing["size"])
+        size: tuple[int, int] = tuple(self.preprocessing["size"])
         return lambda path: to_size(read(path, channels, at_least=size))
 
     @property
@@ -193,7 +193,7 @@ class ImageData(pl.LightningDataModule):
         """(epoch, batches done in it) by the trainer's counters; a full epoch counts as the start of the next."""
         if self.trainer is None:
             return 0, 0
-        loop = self.trainer.fit_loop
+        loop: Any = self.trainer.fit_loop
         epoch = max(0, loop.epoch_progress.current.ready - 1)
         done = loop.epoch_loop.batch_progress.current.processed
         return (epoch + 1, 0) if done >= self.batches_per_epoch else (epoch, done)
@@ -203,7 +203,7 @@ class ImageData(pl.LightningDataModule):
             images,
             batch_sampler=batches,
             num_workers=self.workers,
-            collate_fn=whole,
+            collate_fn=whole,  # type: ignore[arg-type]
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -70,5 +70,5 @@ def decode(
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = list(pool.map(attempt, paths))
     errors = [image for image in found if isinstance(image, ImageError)]
-    good = [row for row, image in enumerate(found) if not isinstance(image, ImageError)]
-    return Pixels.of([found[row] for row in good]), np.array(good, dtype=np.int64), errors
+    good = {row: image for row, image in enumerate(found) if not isinstance(image, ImageError)}
+    return Pixels.of(list(good.values())), np.array(list(good), dtype=np.int64), errors

@@ -62,7 +62,8 @@ def predict(options: Predict) -> Path | None:
     bad: list[ImageError] = []
     rows = probabilities_of(module, config, ids, paths, options.batch_size, bad)
     if options.input and Path(options.input).is_file() and options.out is None:
-        return _print_top_five(rows, bad, module.class_names)
+        _print_top_five(rows, bad, module.class_names)
+        return None
     submission: Submission = build(config["submission"])
     out = Path(options.out) if options.out else run / _file_name(config, submission)
     if not out.parent.is_dir():

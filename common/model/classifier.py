@@ -33,6 +33,9 @@ class ImageClassifier(pl.LightningModule):
         seed: of dropout and of other random numbers drawn inside the network.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         *,
@@ -59,10 +62,7 @@ class ImageClassifier(pl.LightningModule):
         self.metrics = ValidationMetrics(len(class_names))
         self.memory_format = torch.contiguous_format
         self.seams = self._own_seams()
-        self.train_losses = [
-            torch.zeros(()),
-            0,
-        ]  # sum on the device, and its number of steps, since the epoch began
+        self.loss_sum, self.loss_steps = torch.zeros(()), 0  # of the training loss since the epoch began
 
     def build_model(self) -> nn.Module:
         """The network; a competition may build its own from `self.hparams.model`."""
@@ -76,7 +76,7 @@ class ImageClassifier(pl.LightningModule):
     # The seams ----------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        self.compose(self.trainer.callbacks)
+        self.compose(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def compose(self, callbacks: list[Any]) -> None:
         """Take the seams of these callbacks; without any, targets are labels, and losses are averaged."""
@@ -100,8 +100,8 @@ class ImageClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.seams.loss(self(batch["image"]), self.seams.target(batch))
         loss = self.seams.reduce(losses)
-        self.train_losses[0] = self.train_losses[0] + loss.detach()
-        self.train_losses[1] += 1
+        self.loss_sum = self.loss_sum + loss.detach()
+        self.loss_steps += 1
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -114,25 +114,24 @@ class ImageClassifier(pl.LightningModule):
     # An epoch -----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        self.train_losses[0] = self.train_losses[0].to(self.device)
+        self.loss_sum = self.loss_sum.to(self.device)
 
     def on_train_epoch_end(self) -> None:
-        total, steps = self.train_losses
-        self.log("train_loss", total / max(1, steps), sync_dist=True)
-        self.train_losses = [torch.zeros((), device=self.device), 0]
+        self.log("train_loss", self.loss_sum / max(1, self.loss_steps), sync_dist=True)
+        self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.metrics.compute())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_losses"] = [self.train_losses[0].cpu(), self.train_losses[1]]
+        checkpoint["train_loss"] = {"sum": self.loss_sum.cpu(), "steps": self.loss_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.train_losses = list(checkpoint["train_losses"])
+        self.loss_sum, self.loss_steps = checkpoint["train_loss"]["sum"], checkpoint["train_loss"]["steps"]
 
     # The learning rate --------------------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.hparams["optimizer"], self)
         scheduler = LambdaLR(optimizer, lambda _: self.schedule(*self.progress()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -143,7 +142,8 @@ class ImageClassifier(pl.LightningModule):
         Of the bounds on epochs, steps and wall-clock time the one that is nearest to its end counts, so that the
         schedule is completed when the run ends.
         """
-        trainer, steps = self.trainer, self.trainer.global_step
+        trainer: Any = self.trainer
+        steps = trainer.global_step
         # not trainer.num_training_batches: it is unknown when the first learning rate is set
         per_epoch = max(1, -(-trainer.datamodule.batches_per_epoch // trainer.accumulate_grad_batches))
         bounds = []

@@ -28,7 +28,7 @@ class ValidationMetrics(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        return ["valid_loss", *self.accuracy.keys()]
+        return ["valid_loss", *map(str, self.accuracy.keys())]
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """probabilities: float (B, K), rows sum to 1; labels: int64 (B,)."""

@@ -141,7 +141,7 @@ def _ticks(axes: Axes, classes: int, labels: list[str], names: Names, size: floa
         spine.set_visible(True)
     if not labels:
         return  # matplotlib's own ticks count the classes
-    style = {"fontproperties": sized(names.font, size), "color": INK, "parse_math": False}
+    style: dict[str, Any] = {"fontproperties": sized(names.font, size), "color": INK, "parse_math": False}
     axes.set_xticks(range(classes), labels, rotation=90 if upright else 0, **style)
     axes.set_yticks(range(classes), labels, **style)
 
@@ -179,7 +179,8 @@ def _scale(
     write(figure, left, top, title, 8, color=GREY)
     axes = box(figure, left, top + 0.17, width, 0.1)
     bar = figure.colorbar(ScalarMappable(norm, colours), cax=axes, orientation="horizontal")
-    bar.set_ticks(np.linspace(0, norm.vmax, 5))
-    bar.ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if norm.vmax > 0.08 else 1))
+    most = float(norm.vmax or 1)
+    bar.set_ticks(np.linspace(0, most, 5).tolist())
+    bar.ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if most > 0.08 else 1))
     bar.ax.tick_params(length=0, labelsize=7.5)
     bar.outline.set_visible(False)

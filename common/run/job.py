@@ -89,7 +89,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     options = config["trainer"]
     speed = _speed(config, job, module)
     module.memory_format = trial.FORMATS[speed["memory_format"]]
-    module.net.to(memory_format=module.memory_format)
+    module.net.to(memory_format=module.memory_format)  # type: ignore[call-overload]
     _check_metrics(config, module)
     last = SaveLast(str(job / "last.ckpt"), options["save_every_seconds"])
     callbacks = [

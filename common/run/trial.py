@@ -99,7 +99,8 @@ class Candidate:
         self.name = f"{precision} {layout}"
         self.device = device
         self.dtype = PRECISIONS.get(precision)
-        self.net = copy.deepcopy(module.net).to(device).to(memory_format=FORMATS[layout]).train()
+        net: Any = copy.deepcopy(module.net).to(device)
+        self.net = net.to(memory_format=FORMATS[layout]).train()
         self.loss = copy.deepcopy(module.loss_fn).to(device)
         self.images = torch.rand(shape, device=device).contiguous(memory_format=FORMATS[layout])
         self.labels = torch.arange(shape[0], device=device) % len(module.class_names)

@@ -91,7 +91,7 @@ def draw(
         centre = parts[rng.integers(len(parts))].points[0]
         _stamp(ink, _placed(centre[None], hand, manner), np.array([hand.width * 0.9]), side)
     blur = cv2.GaussianBlur(ink, (0, 0), 0.6 * OVERSAMPLING)
-    return cv2.resize(blur, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(blur, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _path(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in the unit square
+
 
 @dataclass(frozen=True)
 class Stroke:
@@ -181,6 +183,7 @@ def _laid_out(description: str, shares: Mapping[str, float]) -> tuple[list[Strok
     before, after = (NARROW, NARROW_SECOND) if head == "⿰" else (FLAT, FLAT_SECOND)
     share = before.get(first_name, 1 - after.get(second_name, 0.5))
     share = float(np.clip(share * shares.get(first_name, 1) / shares.get(second_name, 1), 0.15, 0.8))
+    boxes: tuple[Box, Box]
     if head == "⿰":
         boxes = (0, 0.04, share, 0.96), (share, 0.04, 1, 0.96)
         if first_name == "口":  # stands high beside a tall neighbour
@@ -196,7 +199,7 @@ def _laid_out(description: str, shares: Mapping[str, float]) -> tuple[list[Strok
     return [*_into(first, boxes[0]), *_into(second, boxes[1])], rest
 
 
-def _into(parts: list[Stroke], box: tuple[float, float, float, float]) -> list[Stroke]:
+def _into(parts: list[Stroke], box: Box) -> list[Stroke]:
     """Strokes of the unit square, fitted into a box (left, top, right, bottom)."""
     corner, size = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
     return [replace(stroke, points=corner + stroke.points * size) for stroke in parts]

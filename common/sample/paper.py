@@ -43,4 +43,4 @@ def sheet(ink: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint
 def _grain(shape: tuple[int, ...], rng: np.random.Generator, coarse: int) -> NDArray[np.float32]:
     """Noise of mean 0 and deviation about 1 whose spots are `coarse` pixels wide."""
     small = rng.normal(0, 1, (-(-shape[0] // coarse), -(-shape[1] // coarse))).astype(np.float32)
-    return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC).astype(np.float32)

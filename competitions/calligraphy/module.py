@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from common.model.classifier import ImageClassifier
@@ -29,5 +30,5 @@ class CalligraphyModule(ImageClassifier):
 def strokes_light(images: Tensor) -> Tensor:
     """Invert the pictures whose border is light on average: (B, C, H, W) in [0, 1] → the same."""
     border = (images[..., 0, :], images[..., -1, :], images[..., :, 0], images[..., :, -1])
-    light = sum(side.mean(dim=(1, 2)) for side in border) > 2  # four sides, each lighter than a half
+    light = torch.stack([side.mean(dim=(1, 2)) for side in border]).mean(dim=0) > 0.5
     return images.lerp(1 - images, light.to(images.dtype)[:, None, None, None])
