@@ -135,6 +135,8 @@ class ImageData(pl.LightningDataModule):
         table["part"] = self._parts(table)
         self._check_classes(table)
         self.table = table
+        # kept, since the learning rate of every step asks how long an epoch is
+        self._rows = {part: np.flatnonzero((table["part"] == part).to_numpy()) for part in ("train", "valid")}
         self._save_split()
         labels = table["label"].to_numpy()
         fits = None if self.image_view is None else to_size
@@ -143,8 +145,7 @@ class ImageData(pl.LightningDataModule):
 
     def rows(self, part: str) -> np.ndarray:
         """Rows of the table that belong to `part` (train or valid), int64, ascending."""
-        assert self.table is not None, "setup() comes first"
-        return np.flatnonzero((self.table["part"] == part).to_numpy())
+        return self._rows[part]
 
     def train_dataloader(self) -> DataLoader:
         """Endlessly resumable: each pass starts where the trainer's counters say."""

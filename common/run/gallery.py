@@ -32,7 +32,7 @@ def draw(run: Path, job: Path) -> None:
     wrong = wrong.sort_values("probability", ascending=False).head(MISTAKES)
     if len(wrong):
         path_of = split.set_index("id")["path"]
-        channels = folder.load_config(run)["data"]["channels"]
+        channels = folder.load_config(run)["data"].get("channels", 3)
         images = [read(path_of[image], channels) for image in wrong["id"]]
         _save(pictures.worst_mistakes(images, wrong, names), run / "pictures" / "worst_mistakes.png")
 

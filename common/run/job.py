@@ -87,7 +87,7 @@ def make_callbacks(config: dict[str, Any]) -> list[Callback]:
 def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClassifier) -> None:
     """Fit, from the beginning or from `last.ckpt`."""
     options = config["trainer"]
-    speed = _speed(config, job, module)
+    speed = _speed(config, job, module, data.batch_size)
     module.memory_format = trial.FORMATS[speed["memory_format"]]
     module.net.to(memory_format=module.memory_format)  # type: ignore[call-overload]
     _check_metrics(config, module)
@@ -225,7 +225,7 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _speed(config: dict[str, Any], job: Path, module: ImageClassifier) -> dict[str, Any]:
+def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, batch_size: int) -> dict[str, Any]:
     """Precision and memory format: those of this job's first start, so that a resumed run computes the same."""
     path = job / "speed.json"
     if path.exists():
@@ -233,7 +233,7 @@ def _speed(config: dict[str, Any], job: Path, module: ImageClassifier) -> dict[s
     options, enabled = config["trainer"], config["trial"]["enabled"]
     choice = trial.choose(
         module,
-        config["data"]["batch_size"],
+        batch_size,
         device_of(options["accelerator"]),
         options["precision"],
         options["memory_format"],

@@ -104,7 +104,9 @@ def test_history_has_a_row_an_epoch_and_agrees_with_the_best_checkpoint(toy, tmp
 
 
 def test_a_metric_that_is_not_measured_is_refused_before_training(toy, tmp_path):
-    with pytest.raises(PodiumError, match=r"best\.valid_f1: there is no such metric; .*valid_top1"):
+    with pytest.raises(
+        PodiumError, match=r"best\.valid_f1: there is no metric valid_f1 \(did you mean valid_top1\?\)"
+    ):
         trained(toy, tmp_path, "best={valid_f1: max}")
     assert not (tmp_path / "jobs" / "train_fold0" / "last.ckpt").exists()
 

@@ -84,3 +84,20 @@ def test_a_file_is_whole_or_absent(tmp_path):
 def test_without_a_finished_run_the_message_says_what_to_do():
     with pytest.raises(PodiumError, match="make train COMP=toy"):
         folder.newest_finished("toy")
+
+
+def test_a_worker_that_outlives_a_killed_run_does_not_hold_its_lock(tmp_path):
+    """The script forks a child that stays, and is killed itself."""
+    script = (
+        "import os, signal, sys, time\nfrom pathlib import Path\nfrom common.run.folder import lock\n"
+        "with lock(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0:\n        time.sleep(3)\n        os._exit(0)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = str(folder.__file__).rsplit("/common/", 1)[0]
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=root, stdout=subprocess.DEVNULL
+    )
+    assert killed.returncode == -9
+    with folder.lock(tmp_path):
+        pass

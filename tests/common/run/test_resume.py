@@ -61,8 +61,8 @@ class SeenImages(pl.Callback):
                 file.write(f"{trainer.current_epoch} {batch_idx} {index} {float(image.sum()):.6f}\n")
 
 
-def start(toy, job, *overrides, callbacks=None):
-    config = toy("trainer.max_epochs=3", "trainer.save_every_seconds=0.000001", *overrides)
+def start(toy, job, *overrides, callbacks=None, bound="trainer.max_epochs=3"):
+    config = toy(bound, "trainer.save_every_seconds=0.000001", *overrides)
     config["callbacks"]["seen"] = {"_target_": f"{__name__}.SeenImages", "path": str(job / "seen.txt")}
     config["callbacks"] |= callbacks or {}
     folder.write_config(job, config)
@@ -167,12 +167,12 @@ def test_checkpoints_hold_plain_values_and_name_classes_and_preprocessing(toy_mo
 def test_time_spent_before_a_kill_counts(toy_module, tmp_path):
     """A run of six seconds, killed after two, goes on for about four more."""
     job = tmp_path / "jobs" / "train_fold0"
-    bound = ("trainer.max_time=00:00:00:06", "trainer.save_every_seconds=0.000001")
+    bound = "trainer.max_time=00:00:00:06"
     kill = {"kill": {"_target_": f"{__name__}.KillAfter", "seconds": 2.0}}
     with pytest.raises(Killed):
-        start(toy_module, job, *bound, callbacks=kill)
+        start(toy_module, job, callbacks=kill, bound=bound)
     before = time.monotonic()
-    start(toy_module, job, *bound)
+    start(toy_module, job, bound=bound)
     assert 2.5 < time.monotonic() - before < 5.9
     history = pd.read_csv(job / "history.csv")
     assert 5.5 < history["seconds"].iloc[-1] < 8 and history["seconds"].is_monotonic_increasing
