@@ -25,6 +25,9 @@ def main(arguments: list[str]) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 # Each verb imports what it needs when it is called: configuration fails before torch is imported.
@@ -36,6 +39,8 @@ def train(arguments: list[str]) -> int:
     from common.config.configure import configure
 
     if {"-m", "--multirun"} & set(arguments):
+        from common.run.launch import multirun
+
         return multirun([word for word in arguments if word not in ("-m", "--multirun")])
     config = configure(arguments)
 
@@ -48,32 +53,6 @@ def train(arguments: list[str]) -> int:
         print(f"{stopped}: saved; the same command goes on from here", file=sys.stderr)
         return stopped.code
     return 0
-
-
-def multirun(arguments: list[str]) -> int:
-    """Every combination of the swept values, each a training run in a process of its own."""
-    from datetime import datetime
-    from pathlib import Path
-
-    from common.config.configure import FLAG, configure, split
-    from common.config.overrides import expand
-    from common.run.launch import launch
-
-    words, folders = split(arguments)
-    flags = [f"{FLAG}={folder}" for folder in folders]
-    trials = expand(words)
-    configs = [configure([*trial, *flags]) for trial in trials]  # all are checked before the first starts
-    root = Path("runs") / configs[0].competition / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_multirun"
-    runs = [root / str(number) for number in range(len(trials))]
-    print(f"{len(trials)} runs in {root}", flush=True)
-    commands = [
-        [sys.executable, "-m", "common", "train", *trial, *flags, f"run_dir={run}"]
-        for trial, run in zip(trials, runs, strict=True)
-    ]
-    codes = launch(commands)
-    for trial, run, code in zip(trials, runs, codes, strict=True):
-        print(f"{'done' if code == 0 else f'failed with code {code}'}: {run}  {' '.join(trial)}")
-    return next((code for code in codes if code), 0)
 
 
 def job(arguments: list[str]) -> int:

@@ -52,9 +52,10 @@ def _labelled(run: Path, source: str | None, class_names: list[str]) -> tuple[pd
     if source is not None:
         return class_folders(Path(source), class_names, allow_empty=True)[0], source
     split = pd.read_csv(run / "split.csv", dtype={"id": str}, keep_default_na=False)
-    return split[split["part"] == "valid"].reset_index(
-        drop=True
-    ), "the run's validation part, by which it was chosen"
+    if options.data.root is not None:
+        split["path"] = [str(Path(options.data.root) / image) for image in split["id"]]
+    held_out = split[split["part"] == "valid"].reset_index(drop=True)
+    return held_out, "the run's validation part, by which it was chosen"
 
 
 def _print(scores: dict, what: str, bad: list[ImageError], out: Path) -> None:

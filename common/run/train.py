@@ -53,7 +53,7 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
         data_class.write_sample(root)
     else:
         print(f"no data.root given: using the sample data in {root}", flush=True)
-    return {**config, "data": {**data, "root": str(root), "sample": True}}
+    return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}
 
 
 def start(run: Path, config: dict[str, Any]) -> Path:
