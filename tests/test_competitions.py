@@ -107,7 +107,9 @@ def test_a_sixth_competition_needs_no_line_elsewhere(tmp_path):
     for name, text in SIXTH.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text.format(root=tmp_path / "images") if name.endswith("yaml") else text)
-    podium(tmp_path, "train", "--config-dir=conf", "competition=sixth")
+    said = podium(tmp_path, "train", "--config-dir=conf", "competition=sixth")
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("epoch")] == ["1/2", "2/2"]
+    assert "\r" not in said and "\x1b" not in said  # piped: one line an epoch, none redrawn
     podium(tmp_path, "predict", "competition=sixth")
     written = next((tmp_path / "runs" / "sixth").glob("*/submission.txt")).read_text().splitlines()
     assert [line.split()[0] for line in written] == ["test/0.png", "test/1.png"]

@@ -28,7 +28,7 @@ def evaluate(options: Evaluate) -> Path:
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data.root)
     module = load_model(run, config, options.checkpoint, options.tta)
-    table, what = _labelled(run, options.input, module.class_names)
+    table, what = _labelled(run, options, module.class_names)
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]
     found = list(probabilities_of(module, config, table["id"].tolist(), paths, options.batch_size, bad))
@@ -48,9 +48,9 @@ def evaluate(options: Evaluate) -> Path:
     return out
 
 
-def _labelled(run: Path, source: str | None, class_names: list[str]) -> tuple[pd.DataFrame, str]:
-    if source is not None:
-        return class_folders(Path(source), class_names, allow_empty=True)[0], source
+def _labelled(run: Path, options: Evaluate, class_names: list[str]) -> tuple[pd.DataFrame, str]:
+    if options.input is not None:
+        return class_folders(Path(options.input), class_names, allow_empty=True)[0], options.input
     split = pd.read_csv(run / "split.csv", dtype={"id": str}, keep_default_na=False)
     if options.data.root is not None:
         split["path"] = [str(Path(options.data.root) / image) for image in split["id"]]
