@@ -2,6 +2,8 @@
 
 import sys
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,15 +14,17 @@ from rich.progress import Progress as Bar
 
 
 class Progress(Callback):
-    """One line an epoch; on a terminal also a bar below them, redrawn at most once a second.
+    """One line an epoch, kept in `log.txt` too; on a terminal also a bar, redrawn at most once a second.
 
     Args:
         title: the job's name, shown with the bar.
+        log: the file that lines are added to, with their time.
         with_bar: show the bar; never without a terminal.
     """
 
-    def __init__(self, title: str, with_bar: bool = True) -> None:
+    def __init__(self, title: str, log: str, with_bar: bool = True) -> None:
         self.title = title
+        self.log = Path(log)
         self.with_bar = with_bar
         self.console = Console(soft_wrap=True, highlight=False)
         self.bar: Bar | None = None
@@ -29,6 +33,7 @@ class Progress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.monotonic()
         self.share_at_start = self._share(pl_module)
+        self._note(f"training on {pl_module.device} from step {trainer.global_step}", trainer)
         if self.with_bar and self.console.is_terminal and trainer.is_global_zero:
             columns = [
                 TextColumn("{task.description}"),
@@ -69,6 +74,7 @@ class Progress(Callback):
         ]
         parts.append(duration(time.monotonic() - self.started))
         self.console.print("  ".join(parts))
+        self._note("  ".join(parts), trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()
@@ -76,7 +82,13 @@ class Progress(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        self._note(f"stopped at step {trainer.global_step}: {exception!r}", trainer)
         self._close()
+
+    def _note(self, line: str, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
 
     def _close(self) -> None:
         if self.bar is not None:

@@ -95,7 +95,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     callbacks = [
         *make_callbacks(config),
         SeedSteps(config["seed"]),
-        Progress(job.name, options["enable_progress_bar"]),
+        Progress(job.name, str(job / "log.txt"), options["enable_progress_bar"]),
         History(str(job / "history.csv")),
         *(
             SaveBest(str(path), metric, config["best"][metric])

@@ -95,6 +95,8 @@ def test_history_has_a_row_an_epoch_and_agrees_with_the_best_checkpoint(toy, tmp
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     assert history["step"].is_monotonic_increasing and history["seconds"].is_monotonic_increasing
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    log = (job / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert "from step 0" in log[0] and sum("  epoch " in line for line in log) == 4
     scores = folder.load_json(job / "scores.json")
     assert scores["valid_top1"] == pytest.approx(history["valid_top1"].max())
     assert scores["epoch"] == history["epoch"][history["valid_top1"].idxmax()]
