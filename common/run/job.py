@@ -7,6 +7,7 @@ started again, it goes on from `last.ckpt`.
 
 import logging
 import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -125,6 +126,9 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
         )
+    for path in best_paths(config, job).values():
+        if not path.exists():  # validation was switched off: the last is all there is
+            shutil.copyfile(resume, path)
 
 
 def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:

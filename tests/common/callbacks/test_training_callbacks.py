@@ -135,3 +135,9 @@ def test_time_bounds_complete_the_schedule(toy, tmp_path):
     peak, last = history["lr"].max(), history["lr"].iloc[-1]
     assert last < 0.02 * peak
     assert folder.load_json(job / "scores.json")["images"] == 12
+
+
+def test_without_validation_the_last_checkpoint_is_the_best(toy, tmp_path):
+    _, job = trained(toy, tmp_path, "trainer.limit_val_batches=0", "trainer.max_epochs=1")
+    assert (job / "best.ckpt").read_bytes() == (job / "last.ckpt").read_bytes()
+    assert folder.load_json(job / "scores.json")["images"] == 12
