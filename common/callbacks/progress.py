@@ -24,7 +24,7 @@ class Progress(Callback):
 
     def __init__(self, title: str, log: str, with_bar: bool = True) -> None:
         self.title = title
-        self.log = Path(log)
+        self.log_file = Path(log)  # not self.log: Lightning gives callbacks that name
         self.with_bar = with_bar
         self.console = Console(soft_wrap=True, highlight=False)
         self.bar: Bar | None = None
@@ -87,7 +87,7 @@ class Progress(Callback):
 
     def _note(self, line: str, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
-            with self.log.open("a", encoding="utf-8") as file:
+            with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
 
     def _close(self) -> None:
