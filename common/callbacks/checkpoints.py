@@ -80,7 +80,9 @@ class SaveLast(Checkpoint):
 
 
 class SaveBest(Checkpoint):
-    """Writes a checkpoint whenever validation reaches a new best value of one metric.
+    """Writes a checkpoint whenever validation is as good as never before by one metric.
+
+    Of equal values the later counts: its learning rate was lower.
 
     Args:
         path: of the checkpoint.
@@ -105,7 +107,7 @@ class SaveBest(Checkpoint):
             known = ", ".join(sorted(trainer.callback_metrics))
             raise PodiumError(f"best.{self.monitor}: there is no such metric; validation measures {known}")
         value = float(trainer.callback_metrics[self.monitor])
-        if self.best is None or self.sign * (value - self.best) > 0:
+        if self.best is None or self.sign * (value - self.best) >= 0:
             self.best = value
             trainer.save_checkpoint(self.path)
 
