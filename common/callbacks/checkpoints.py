@@ -55,6 +55,9 @@ class SaveLast(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True  # else Lightning ends without the last validation
+            return
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return  # the epoch's end saves, with its validation done
         if trainer.fit_loop.epoch_loop._should_accumulate():
@@ -107,7 +110,9 @@ class SaveBest(Checkpoint):
             known = ", ".join(sorted(trainer.callback_metrics))
             raise PodiumError(f"best.{self.monitor}: there is no such metric; validation measures {known}")
         value = float(trainer.callback_metrics[self.monitor])
-        if self.best is None or self.sign * (value - self.best) >= 0:
+        if (
+            self.best is None or self.best != self.best or self.sign * (value - self.best) >= 0
+        ):  # nan: the worst
             self.best = value
             trainer.save_checkpoint(self.path)
 

@@ -41,7 +41,7 @@ class Trainer:
     max_steps: int | None = None  # optimizer steps, >= 1
     max_time: str | None = None  # DD:HH:MM:SS
 
-    fast_dev_run: bool | int = False  # true: 1 batch of training and validation, nothing saved; n: n batches
+    fast_dev_run: bool | int = False  # true: 1 batch of training and validation, then the end; n: n batches
     limit_train_batches: int | float | None = None  # int: batches an epoch; float: share of them, (0, 1]
     limit_val_batches: int | float | None = None  # as above; 0 switches validation off
     num_sanity_val_steps: int = 0  # validation batches before training, -1 all

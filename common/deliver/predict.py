@@ -68,11 +68,19 @@ def predict(options: Predict) -> Path | None:
     out = Path(options.out) if options.out else run / _file_name(config, submission)
     if not out.parent.is_dir():
         raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
-    count = _write(submission, out, rows, module.class_names)
+    partial = out.with_name(f".{out.name}.partial")
+    count = _write(submission, partial, rows, module.class_names)
+    unreadable = {error.path for error in bad}
+    if (
+        options.input
+    ):  # a folder of one's own is complete without what cannot be read; a contest's test part is not
+        ids = [image for image, path in zip(ids, paths, strict=True) if str(path) not in unreadable]
+    faults = submission.validate(partial, ids, module.class_names)
+    written = out.with_name(f"{out.stem}_rejected{out.suffix}") if faults else out
+    partial.replace(written)
     sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
-    print(
-        f"{count} predictions{sample} from {run} ({options.checkpoint}, {_views(config, options.tta)}): {out}"
-    )
+    how = f"{options.checkpoint}, {_views(config, options.tta)}"
+    print(f"{count} predictions{sample} from {run} ({how}): {written}")
     if bad:
         listed = out.with_name(f"{out.stem}_bad_images.csv")
         with listed.open("w", encoding="utf-8", newline="") as file:
@@ -80,9 +88,8 @@ def predict(options: Predict) -> Path | None:
         print(
             f"{len(bad)} pictures could not be read and are left out; they are listed with reasons in {listed}"
         )
-    faults = submission.validate(out, ids, module.class_names)
     if faults:
-        raise PodiumError(f"{out} would not be accepted:\n  " + "\n  ".join(faults[:10]))
+        raise PodiumError(f"{written} would not be accepted:\n  " + "\n  ".join(faults[:10]))
     print("checked: every image once, in order, known classes")
     return out
 
@@ -105,6 +112,8 @@ def run_config(run: Path, data_root: str | None) -> dict[str, Any]:
     """A run's configuration, with the data set at its present place."""
     config = folder.load_config(run)
     if data_root:
+        if not Path(data_root).is_dir():
+            raise PodiumError(f"data.root: there is no folder {data_root}")
         config["data"]["root"] = data_root
     return config
 
@@ -144,6 +153,10 @@ def probabilities_of(
 def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[list[str], list[Path]]:
     """Ids and paths of the pictures, in the order of the submission."""
     if source is None:
+        if not Path(config["data"]["root"]).is_dir():
+            raise PodiumError(
+                f"the run's data have moved: {config['data']['root']} is gone; name them by DATA=<folder>"
+            )
         table = make_data(config, run).test_records()
         return table["id"].tolist(), [Path(path) for path in table["path"]]
     given = Path(source)
@@ -153,17 +166,13 @@ def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[li
 
 
 def _write(
-    submission: Submission, out: Path, rows: Iterator[tuple[str, np.ndarray]], names: list[str]
+    submission: Submission, path: Path, rows: Iterator[tuple[str, np.ndarray]], names: list[str]
 ) -> int:
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        count = submission.write(partial, rows, names)
-        partial.replace(out)
+        return submission.write(path, rows, names)
     except OSError as error:
-        raise PodiumError(f"{out} could not be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
+        path.unlink(missing_ok=True)
+        raise PodiumError(f"{path} could not be written: {error.strerror or error}") from error
 
 
 def _print_top_five(rows: Iterator[tuple[str, np.ndarray]], bad: list[ImageError], names: list[str]) -> None:

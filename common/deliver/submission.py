@@ -38,7 +38,7 @@ class TopK:
 
     suffix = ".csv"
 
-    def __init__(self, k: int = 1, separator: str = " ", bare_name: bool = True) -> None:
+    def __init__(self, k: int = 1, separator: str = " ", bare_name: bool = False) -> None:
         if k < 1:
             raise PodiumError(f"submission.k must be at least 1, got {k}")
         self.k = k
@@ -100,7 +100,9 @@ class TopK:
         wanted = min(self.k, len(class_names))
         faults = []
         for line, (_, label) in enumerate(rows, start=2):
-            labels = label.split(self.separator) if self.separator else list(label)
+            labels = (
+                [label] if wanted == 1 else label.split(self.separator) if self.separator else list(label)
+            )
             unknown = [name for name in labels if name not in known]
             if unknown:
                 faults.append(f"line {line}: «{unknown[0]}» is no known class")

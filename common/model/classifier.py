@@ -127,7 +127,11 @@ class ImageClassifier(pl.LightningModule):
         checkpoint["train_loss"] = {"sum": self.loss_sum.cpu(), "steps": self.loss_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.loss_sum, self.loss_steps = checkpoint["train_loss"]["sum"], checkpoint["train_loss"]["steps"]
+        if "train_loss" in checkpoint:  # a checkpoint made for predicting need not have it
+            self.loss_sum, self.loss_steps = (
+                checkpoint["train_loss"]["sum"],
+                checkpoint["train_loss"]["steps"],
+            )
 
     # The learning rate --------------------------------------------------------------------------------------
 

@@ -57,13 +57,17 @@ def runs_of(competition: str) -> list[Path]:
 
 def newest_finished(competition: str) -> Path:
     """The run that a command without RUN= works on. Raises PodiumError if there is none."""
-    finished = [run for run in runs_of(competition) if is_done(run)]
+    finished = [run for run in runs_of(competition) if is_done(run) and not _is_smoke(run)]
     if not finished:
         raise PodiumError(
             f"there is no finished run of {competition} in {RUNS / competition}: name one by RUN=<folder>, "
             f"or train one by make train COMP={competition}"
         )
     return finished[-1]
+
+
+def _is_smoke(run: Path) -> bool:
+    return bool(load_config(run).get("trainer", {}).get("fast_dev_run"))
 
 
 def is_done(folder: Path) -> bool:
@@ -122,11 +126,17 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against a second start; the lock goes with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "lock").open("a+")
+    except OSError as error:
+        raise PodiumError(
+            f"{folder} cannot be written to: {error.strerror or error}; name another by RUN="
+        ) from error
+    with opened as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader workers would inherit it
-        except OSError:
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise PodiumError(

@@ -79,7 +79,9 @@ def choose(
     choice = {"precision": best.split()[0], "memory_format": best.split()[1], "images_per_second": speeds}
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(choice))
+        partial = cache.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(choice))
+        partial.replace(cache)
     except OSError:
         pass  # a home that cannot be written costs the trial again, nothing else
     return choice

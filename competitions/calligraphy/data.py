@@ -24,9 +24,11 @@ class CalligraphyData(ImageData):
         if not all(path.exists() for path in lists):
             return class_folders(self.root / "train", names, base=self.root)
         tables = [self._listed(path, path.stem, names) for path in lists]
-        return pd.concat(tables, ignore_index=True).sort_values(
-            "id", ignore_index=True
-        ), names or self._names()
+        table = pd.concat(tables, ignore_index=True).sort_values("id", ignore_index=True)
+        both = table["id"][table["id"].duplicated()]
+        if len(both):
+            raise PodiumError(f"{self.root}: {both.iloc[0]} stands in train.txt and in valid.txt: keep one")
+        return table, names or self._names()
 
     def test_records(self) -> pd.DataFrame:
         for part in ("test2", "test1"):

@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from common.callbacks.checkpoints import AtomicCheckpointIO
+from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest
 from common.callbacks.freeze import Freeze
 from common.errors import PodiumError
 from common.run import folder
@@ -140,3 +140,27 @@ def test_without_validation_the_last_checkpoint_is_the_best(toy, tmp_path):
     _, job = trained(toy, tmp_path, "trainer.limit_val_batches=0", "trainer.max_epochs=1")
     assert (job / "best.ckpt").read_bytes() == (job / "last.ckpt").read_bytes()
     assert folder.load_json(job / "scores.json")["images"] == 12
+
+
+def test_a_run_bounded_by_steps_validates_its_end(toy, tmp_path):
+    """Four steps an epoch here: ten steps end in the middle of the third."""
+    _, job = trained(toy, tmp_path, "trainer.max_steps=10", "schedule=linear")
+    history = pd.read_csv(job / "history.csv")
+    assert history["step"].tolist() == [4, 8, 10] and history["valid_top1"].notna().all()
+    assert history["lr"].iloc[-1] == 0
+    assert torch.load(job / "last.ckpt", weights_only=True)["global_step"] == 10
+
+
+def test_a_metric_that_was_nan_once_can_still_be_best(tmp_path):
+    class Run:
+        sanity_checking = False
+        saved = 0
+
+        def save_checkpoint(self, path):
+            self.saved += 1
+
+    run, save = Run(), SaveBest("best.ckpt", "valid_loss", "min")
+    for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0):
+        run.callback_metrics = {"valid_loss": torch.tensor(value)}
+        save.on_validation_end(run, None)
+    assert save.best == 1.0 and run.saved == 3

@@ -38,7 +38,7 @@ def test_a_folder_is_predicted_in_order_and_as_training_scored_it(run, root, tmp
     )
     written = pd.read_csv(tmp_path / "all.csv")
     split = pd.read_csv(run / "split.csv").sort_values("id")
-    assert written["filename"].tolist() == [image.split("/")[-1] for image in split["id"]]
+    assert written["filename"].tolist() == split["id"].tolist()
     table, rows = predictions.read(run / "jobs" / "train_fold0" / "predictions.parquet")
     names = ["bar", "cross", "ring", "slash"]
     said = dict(zip(split["id"], written["label"], strict=True))
@@ -90,8 +90,7 @@ def test_unreadable_pictures_are_listed_and_left_out(run, root, tmp_path):
     for number in range(3):
         shutil.copy(f"{root}/bar/{number}.png", tmp_path / "in")
     (tmp_path / "in" / "1.png").write_bytes(b"broken")
-    with pytest.raises(PodiumError, match=r"1 images are missing, the first is 1\.png"):
-        predict(parse(Predict, [f"run_dir={run}", f"input={tmp_path / 'in'}", f"out={tmp_path / 'out.csv'}"]))
+    predict(parse(Predict, [f"run_dir={run}", f"input={tmp_path / 'in'}", f"out={tmp_path / 'out.csv'}"]))
     assert pd.read_csv(tmp_path / "out.csv")["filename"].tolist() == ["0.png", "2.png"]
     listed = list(csv.reader((tmp_path / "out_bad_images.csv").open()))
     assert listed[1][0].endswith("1.png") and listed[1][1]

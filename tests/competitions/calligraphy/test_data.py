@@ -99,3 +99,11 @@ def test_another_encoding_is_named(root):
     (root / "label_list.txt").write_bytes("永 0\n".encode("gbk"))
     with pytest.raises(PodiumError, match="is not UTF-8"):
         read_label_list(root / "label_list.txt")
+
+
+def test_an_image_in_both_lists_is_refused(root):
+    write(root / "label_list.txt", *(f"{name} {label}" for label, name in enumerate(NAMES)))
+    for part in ("train", "valid"):
+        write(root / f"{part}.txt", "train/永/0.png 0")
+    with pytest.raises(PodiumError, match=r"train/永/0\.png stands in train\.txt and in valid\.txt"):
+        data(root).records()
