@@ -74,7 +74,7 @@ END
         return
     fi
     [ -t 1 ] || set -- -qq "$@"
-    "$python" -m pip install --no-compile --disable-pip-version-check "$@"
+    "$python" -m pip install --disable-pip-version-check "$@"
 }
 
 has_uv() { command -v uv >/dev/null; }

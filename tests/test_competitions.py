@@ -52,7 +52,9 @@ def test_smoke_through_train_predict_submission_and_evaluate(competition, folder
     ):
         assert (run / name).stat().st_size > 0, name
     assert {"confusion.png", "views.png"} <= {path.name for path in (run / "pictures").iterdir()}
-    said = podium(folder, "predict", f"competition={competition}")
+    said = podium(folder, "predict", f"competition={competition}", code=2)
+    assert "no finished run" in said  # a smoke run is never taken unless it is named
+    said = podium(folder, "predict", f"run_dir={run}")
     assert "SAMPLE DATA" in said and "checked" in said
     assert len(list(run.glob("submission_sample.*"))) == 1
     assert "top-1" in podium(folder, "evaluate", f"run_dir={run}")
