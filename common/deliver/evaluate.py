@@ -10,52 +10,81 @@ from rich.table import Table
 
 from common.data.images import ImageError
 from common.data.records import class_folders
-from common.deliver.predict import OnRun, find_run, load_model, probabilities_of, run_config
+from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder, predictions
+from common.run.members import read_folds
+
+# part of a run's data → what it is good for, the most honest first
+HELD_OUT = {
+    "score": "the run's part kept for scores, by which nothing was chosen",
+    "choose": "the run's part kept for choices: what was chosen by it scores a little too well",
+    "valid": "the run's validation part, by which it was chosen",
+}
 
 
 @dataclass
 class Evaluate(OnRun):
     """Options of `evaluate`."""
 
-    input: str | None = None  # folder of class folders; null: the run's own validation part
+    input: str | None = (
+        None  # folder of class folders; null: the part of the run's own data that no model saw
+    )
     out: str | None = None  # folder for scores.json and class_scores.csv; null: evaluation/ in the run folder
 
 
 def evaluate(options: Evaluate) -> Path:
     """Score a run and write `scores.json`, `class_scores.csv` and `predictions.parquet`; returns their folder."""
     run = find_run(options.run_dir, options.competition)
-    config = run_config(run, options.data.root)
-    module = load_model(run, config, options.checkpoint, options.tta)
-    table, what = _labelled(run, options, module.class_names)
+    run_config(run, options.data.root)  # only checked: the pictures are named by the table
+    own = _held_out(run, options.data.root) if options.input is None else None
+
+    from common.deliver.ensemble import (
+        Ensemble,
+    )  # imports torch, which what is wrong until here need not wait for
+
+    ensemble = Ensemble(run, options.checkpoint, options.tta)
+    table, what = own or _folders(str(options.input), ensemble.class_names)
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]
-    found = list(probabilities_of(module, config, table["id"].tolist(), paths, options.batch_size, bad))
+    found = list(ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad))
     if not found:
         raise PodiumError(
             f"none of the {len(table)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
         )
     labels = table.set_index("id")["label"].loc[[image for image, _ in found]].to_numpy()
     probabilities = np.stack([row for _, row in found])
-    scores = predictions.score(labels, probabilities, module.class_names)
+    scores = predictions.score(labels, probabilities, ensemble.class_names)
     out = Path(options.out) if options.out else run / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
-    folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), "of": what})
+    said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}
+    folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), **said})
     pd.DataFrame(scores["per_class"]).to_csv(out / "class_scores.csv", index=False)
     predictions.write(out / "predictions.parquet", [image for image, _ in found], labels, probabilities)
-    _print(scores, what, bad, out)
+    _print(scores, f"{what} ({ensemble.how})", bad, out)
     return out
 
 
-def _labelled(run: Path, options: Evaluate, class_names: list[str]) -> tuple[pd.DataFrame, str]:
-    if options.input is not None:
-        return class_folders(Path(options.input), class_names, allow_empty=True)[0], options.input
-    split = pd.read_csv(run / "split.csv", dtype={"id": str}, keep_default_na=False)
-    if options.data.root is not None:
-        split["path"] = [str(Path(options.data.root) / image) for image in split["id"]]
-    held_out = split[split["part"] == "valid"].reset_index(drop=True)
-    return held_out, "the run's validation part, by which it was chosen"
+def _folders(source: str, class_names: list[str]) -> tuple[pd.DataFrame, str]:
+    return class_folders(Path(source), class_names, allow_empty=True)[0], source
+
+
+def _held_out(run: Path, data_root: str | None) -> tuple[pd.DataFrame, str]:
+    """The most honest part of the run's own data that none of its models was trained on, and what it is."""
+    table = read_folds(run)
+    if data_root is not None:
+        table["path"] = [str(Path(data_root) / image) for image in table["id"]]
+    parts = set(table["part"])
+    if (table["fold"] >= 0).any():
+        parts.discard("valid")  # the pictures that one fold held out, the others were trained on
+    for part, what in HELD_OUT.items():
+        if part in parts:
+            return table[table["part"] == part].reset_index(drop=True), what
+    raise PodiumError(
+        f"{run}: its folds cover all its pictures, so there is no part that no model saw. Name labelled pictures "
+        "by INPUT=<folder of class folders>, or train with a part kept out of every fold, such as "
+        'ARGS="data.score=0.1"'
+    )
 
 
 def _print(scores: dict, what: str, bad: list[ImageError], out: Path) -> None:

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.build import build
 from common.config.schema import at_least
 from common.data.images import ImageError
-from common.deliver.reader import batches, images_of
+from common.deliver.reader import images_of
 from common.deliver.submission import Submission
 from common.errors import PodiumError
-from common.model.classifier import ImageClassifier
 from common.run import folder
-from common.run.job import device_of, load_module, make_data
 
 
 @dataclass
@@ -34,8 +31,8 @@ class OnRun:
     competition: str | None = None  # whose newest finished run is taken when run_dir is not given
     run_dir: str | None = None  # run folder
     data: DataRoot = field(default_factory=DataRoot)
-    checkpoint: str = "best.ckpt"  # in the run's job folder
-    tta: bool = True  # use the run's test-time augmentation, if it has one
+    checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
+    tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
 
     def __post_init__(self) -> None:
@@ -57,30 +54,32 @@ def predict(options: Predict) -> Path | None:
     """
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data.root)
-    module = load_model(run, config, options.checkpoint, options.tta)
+
+    from common.deliver.ensemble import (
+        Ensemble,
+    )  # imports torch, which what is wrong until here need not wait for
+
+    ensemble = Ensemble(run, options.checkpoint, options.tta)
     ids, paths = _pictures(config, run, options.input)
     bad: list[ImageError] = []
-    rows = probabilities_of(module, config, ids, paths, options.batch_size, bad)
+    rows = ensemble.predict(ids, paths, options.batch_size, bad)
     if options.input and Path(options.input).is_file() and options.out is None:
-        _print_top_five(rows, bad, module.class_names)
+        _print_top_five(rows, bad, ensemble.class_names)
         return None
     submission: Submission = build(config["submission"])
     out = Path(options.out) if options.out else run / _file_name(config, submission)
     if not out.parent.is_dir():
         raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
     partial = out.with_name(f".{out.name}.partial")
-    count = _write(submission, partial, rows, module.class_names)
+    count = _write(submission, partial, rows, ensemble.class_names)
     unreadable = {error.path for error in bad}
-    if (
-        options.input
-    ):  # a folder of one's own is complete without what cannot be read; a contest's test part is not
+    if options.input:  # a folder of one's own is complete without what cannot be read; a test part is not
         ids = [image for image, path in zip(ids, paths, strict=True) if str(path) not in unreadable]
-    faults = submission.validate(partial, ids, module.class_names)
+    faults = submission.validate(partial, ids, ensemble.class_names)
     written = out.with_name(f"{out.stem}_rejected{out.suffix}") if faults else out
     partial.replace(written)
     sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
-    how = f"{options.checkpoint}, {_views(config, options.tta)}"
-    print(f"{count} predictions{sample} from {run} ({how}): {written}")
+    print(f"{count} predictions{sample} from {run} ({ensemble.how}): {written}")
     if bad:
         listed = out.with_name(f"{out.stem}_bad_images.csv")
         with listed.open("w", encoding="utf-8", newline="") as file:
@@ -118,38 +117,6 @@ def run_config(run: Path, data_root: str | None) -> dict[str, Any]:
     return config
 
 
-def load_model(run: Path, config: dict[str, Any], checkpoint: str, tta: bool) -> ImageClassifier:
-    """The module of one of a run's checkpoints, on its device, ready to predict."""
-    path = run / "jobs" / "train_fold0" / checkpoint
-    if not path.exists():
-        present = sorted(other.name for other in path.parent.glob("*.ckpt"))
-        raise PodiumError(f"{path} does not exist; the run has {', '.join(present) or 'no checkpoint yet'}")
-    if not tta:
-        config = {**config, "callbacks": {**config["callbacks"], "tta": None}}
-    return load_module(config, path).to(device_of(config["trainer"]["accelerator"]))
-
-
-def probabilities_of(
-    module: ImageClassifier,
-    config: dict[str, Any],
-    ids: list[str],
-    paths: list[Path],
-    batch_size: int,
-    bad: list[ImageError],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(id, probabilities float32 (K,)) of every picture that can be read, in order; the others' errors go to `bad`."""
-    for positions, images, errors in batches(paths, module.preprocessing, batch_size):
-        bad.extend(errors)
-        if not positions:
-            continue
-        with torch.inference_mode():
-            tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-            probabilities = (
-                module.seams.predict(tensor.to(module.device).float().div_(255)).float().cpu().numpy()
-            )
-        yield from zip([ids[position] for position in positions], probabilities, strict=True)
-
-
 def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[list[str], list[Path]]:
     """Ids and paths of the pictures, in the order of the submission."""
     if source is None:
@@ -157,6 +124,8 @@ def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[li
             raise PodiumError(
                 f"the run's data have moved: {config['data']['root']} is gone; name them by DATA=<folder>"
             )
+        from common.run.job import make_data
+
         table = make_data(config, run).test_records()
         return table["id"].tolist(), [Path(path) for path in table["path"]]
     given = Path(source)
@@ -185,10 +154,3 @@ def _print_top_five(rows: Iterator[tuple[str, np.ndarray]], bad: list[ImageError
 
 def _file_name(config: dict[str, Any], submission: Submission) -> str:
     return ("submission_sample" if config["data"].get("sample") else "submission") + submission.suffix
-
-
-def _views(config: dict[str, Any], tta: bool) -> str:
-    part = config["callbacks"].get("tta")
-    if not part:
-        return "one view"
-    return f"mean of {len(part['views'])} views" if tta else "one view, TTA off"

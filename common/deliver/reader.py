@@ -1,6 +1,6 @@
 """Pictures to be predicted, read as they are needed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from common.data.images import ImageError, read
-from common.data.module import fit_to
 from common.data.records import images_below
 from common.errors import PodiumError
 
@@ -26,17 +25,20 @@ def images_of(source: Path) -> list[Path]:
 
 
 def batches(
-    paths: list[Path], preprocessing: dict[str, Any], batch_size: int
-) -> Iterator[tuple[list[int], np.ndarray, list[ImageError]]]:
-    """(positions in `paths`, uint8 (B, H, W, C), errors) a batch: memory holds two batches at a time.
+    paths: list[Path], preprocessings: Sequence[dict[str, Any]], batch_size: int
+) -> Iterator[tuple[list[int], list[np.ndarray], list[ImageError]]]:
+    """(positions in `paths`, uint8 (B, H, W, C) for each preprocessing, errors) a batch: two batches in memory.
 
-    Unreadable pictures are left out of a batch and come as errors.
+    Pictures that cannot be read are left out of a batch and come as errors.
     """
+    from common.data.module import fit_to  # imports torch
 
-    def load(path: Path) -> np.ndarray | ImageError:
+    def load(path: Path) -> list[np.ndarray] | ImageError:
         try:
-            image = read(path, preprocessing["channels"], at_least=tuple(preprocessing["size"]))
-            return fit_to(image, preprocessing)
+            return [
+                fit_to(read(path, one["channels"], at_least=tuple(one["size"])), one)
+                for one in preprocessings
+            ]
         except ImageError as error:
             return error
 
@@ -51,12 +53,11 @@ def batches(
             pending = chunk
 
 
-def _gather(start: int, futures: list[Any]) -> tuple[list[int], np.ndarray, list[ImageError]]:
+def _gather(start: int, futures: list[Any]) -> tuple[list[int], list[np.ndarray], list[ImageError]]:
     loaded = [future.result() for future in futures]
-    good = [offset for offset, image in enumerate(loaded) if not isinstance(image, ImageError)]
-    images = np.stack([loaded[offset] for offset in good]) if good else np.empty((0, 1, 1, 1), np.uint8)
+    good = [offset for offset, images in enumerate(loaded) if not isinstance(images, ImageError)]
     return (
         [start + offset for offset in good],
-        images,
-        [image for image in loaded if isinstance(image, ImageError)],
+        [np.stack(images) for images in zip(*(loaded[offset] for offset in good), strict=True)],
+        [images for images in loaded if isinstance(images, ImageError)],
     )

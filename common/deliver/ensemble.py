@@ -1,0 +1,101 @@
+"""The models of a run as one: pictures in, the mean of their probabilities out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.data.images import ImageError
+from common.deliver.reader import batches
+from common.errors import PodiumError
+from common.model.classifier import ImageClassifier
+from common.run import folder
+from common.run.job import device_of, load_module
+from common.run.members import Member, combine, read_members
+
+
+class Ensemble:
+    """All members of a run, on their devices, ready to predict.
+
+    Args:
+        run: run folder.
+        checkpoint: to take from each member's job instead of the one that the run names.
+        tta: predict by each member's test-time augmentation, where it has one.
+
+    Raises PodiumError if a member is gone, or if members know different classes.
+    """
+
+    def __init__(self, run: Path, checkpoint: str | None = None, tta: bool = True) -> None:
+        self.mean, members = read_members(run, checkpoint)
+        self.modules: list[ImageClassifier] = []
+        self.members: list[dict[str, Any]] = []  # as evaluations record them
+        for member in members:
+            config = folder.load_config(member.job)
+            self.members.append(_described(member, config, tta))
+            if not tta:
+                config = {**config, "callbacks": {**config["callbacks"], "tta": None}}
+            module = load_module(config, member.path)
+            self.modules.append(module.to(device_of(config["trainer"]["accelerator"])))
+        self.class_names = self.modules[0].class_names
+        for member, module in zip(members, self.modules, strict=True):
+            if module.class_names != self.class_names:
+                raise PodiumError(
+                    f"{member.job} and {members[0].job} know different classes: their predictions have no mean"
+                )
+
+    @property
+    def how(self) -> str:
+        """In words: how many models, which checkpoint, how many views."""
+        count = len(self.members)
+        models = "one model" if count == 1 else f"{self.mean} mean of {count} models"
+        return ", ".join(
+            [models, *dict.fromkeys(f"{one['checkpoint']}, {_views(one['tta'])}" for one in self.members)]
+        )
+
+    def predict(
+        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """(id, probabilities float32 (K,)) of each picture that can be read, in order; errors go to `bad`."""
+        kinds: list[dict[str, Any]] = []  # each way to prepare a picture, once
+        for module in self.modules:
+            if module.preprocessing not in kinds:
+                kinds.append(module.preprocessing)
+        for positions, images, errors in batches(paths, kinds, batch_size):
+            bad.extend(errors)
+            if not positions:
+                continue
+            tensors = [
+                torch.from_numpy(np.ascontiguousarray(kind.transpose(0, 3, 1, 2)))  # (B, C, H, W)
+                for kind in images
+            ]
+            with torch.inference_mode():
+                each = [
+                    module.seams.predict(
+                        tensors[kinds.index(module.preprocessing)].to(module.device).float().div_(255)
+                    )
+                    .float()
+                    .cpu()
+                    .numpy()
+                    for module in self.modules
+                ]
+            rows = combine(np.stack(each), self.mean)
+            yield from zip([ids[position] for position in positions], rows, strict=True)
+
+
+def _described(member: Member, config: dict[str, Any], tta: bool) -> dict[str, Any]:
+    """tta: the names of the views, [] where the recipe has none, None where they are switched off."""
+    part = config["callbacks"].get("tta")
+    views = [name for name, view in part["views"].items() if view is not None] if part else []
+    return {
+        "job": str(member.job),
+        "checkpoint": member.checkpoint,
+        "tta": views if tta or not views else None,
+    }
+
+
+def _views(views: list[str] | None) -> str:
+    if views is None:
+        return "one view, TTA off"
+    return f"mean of {len(views)} views" if views else "one view"

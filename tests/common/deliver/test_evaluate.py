@@ -1,0 +1,80 @@
+"""Scores of a run on its own held-out part and on folders."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.config.options import parse
+from common.deliver.evaluate import Evaluate, evaluate
+from common.errors import PodiumError
+from common.run import folder, predictions
+from common.run.members import Member, read_folds, write_members
+
+
+def test_the_validation_part_repeats_the_runs_scores(run):
+    out = evaluate(parse(Evaluate, [f"run_dir={run}"]))
+    scores, own = folder.load_json(out / "scores.json"), folder.load_json(run / "scores.json")
+    trained = folder.load_json(run / "jobs" / "train_fold0" / "scores.json")
+    assert scores["top1"] == trained["valid_top1"] and scores["per_class"] == trained["per_class"], own
+    assert scores["loss"] == pytest.approx(trained["valid_loss"], rel=1e-5)
+    assert pd.read_csv(out / "class_scores.csv")["support"].sum() == 12
+
+
+def test_a_folder_may_lack_classes(run, root, tmp_path):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "ring").symlink_to(f"{root}/ring")
+    words = [f"run_dir={run}", f"input={tmp_path / 'some'}", f"out={tmp_path / 'scores'}"]
+    scores = folder.load_json(evaluate(parse(Evaluate, words)) / "scores.json")
+    assert scores["images"] == 12
+    assert [row["support"] for row in scores["per_class"]] == [0, 0, 12, 0]
+
+
+def test_views_change_the_probabilities_only_if_they_are_on(run, tmp_path):
+    on = evaluate(parse(Evaluate, [f"run_dir={run}", f"out={tmp_path / 'on'}"]))
+    off = evaluate(parse(Evaluate, [f"run_dir={run}", f"out={tmp_path / 'off'}", "tta=false"]))
+    with_views, without = (predictions.read(out / "predictions.parquet")[1] for out in (on, off))
+    assert np.abs(with_views - without).max() > 1e-4
+    np.testing.assert_allclose(with_views.sum(axis=1), 1, rtol=1e-5)
+    said = [folder.load_json(out / "scores.json")["members"][0] for out in (on, off)]
+    assert [one["tta"] for one in said] == [["raw", "mirrored"], None]
+    assert {one["checkpoint"] for one in said} == {"best.ckpt"}
+
+
+def copied(run, to, parts: dict[str, int], folds: int) -> pd.DataFrame:
+    """The run as one of two jobs, its pictures newly divided: the first so many of each part, the rest trained on."""
+    shutil.copytree(run, to)
+    shutil.copytree(to / "jobs" / "train_fold0", to / "jobs" / "train_fold1")
+    write_members(to, [Member(to / "jobs" / f"train_fold{k}") for k in range(2)])
+    table = read_folds(to)
+    table["part"] = (np.repeat(list(parts), list(parts.values())).tolist() + ["train"] * len(table))[
+        : len(table)
+    ]
+    table["fold"] = np.where(table["part"] == "train", np.arange(len(table)) % folds, -1) if folds else -1
+    (to / "split.csv").unlink(missing_ok=True)
+    table.to_csv(to / "folds.csv", index=False)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("parts", "folds", "expected"),
+    [
+        ({"score": 5, "choose": 7}, 2, ("score", "by which nothing was chosen")),
+        ({"choose": 7}, 2, ("choose", "a little too well")),
+        ({"valid": 9}, 0, ("valid", "by which it was chosen")),
+    ],
+)
+def test_without_input_a_part_is_scored_that_no_member_saw(run, tmp_path, parts, folds, expected):
+    table = copied(run, tmp_path / "run", parts, folds)
+    scores_file = evaluate(parse(Evaluate, [f"run_dir={tmp_path / 'run'}"])) / "scores.json"
+    part, words = expected
+    assert words in folder.load_json(scores_file)["of"]
+    scored = predictions.read(scores_file.with_name("predictions.parquet"))[0]["id"]
+    assert set(scored) == set(table.loc[table["part"] == part, "id"])
+
+
+def test_where_every_picture_was_trained_on_input_is_asked_for(run, tmp_path):
+    copied(run, tmp_path / "run", {}, 2)
+    with pytest.raises(PodiumError, match=r"no part that no model saw.*INPUT="):
+        evaluate(parse(Evaluate, [f"run_dir={tmp_path / 'run'}"]))
