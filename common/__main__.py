@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 
 from common.errors import PodiumError
+from common.run import lifeline
 
 
 def main(arguments: list[str]) -> int:
@@ -15,7 +16,9 @@ def main(arguments: list[str]) -> int:
         print(f"{given}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
     wants_traceback = "--traceback" in arguments or bool(os.environ.get("PODIUM_TRACEBACK"))
-    rest = [argument for argument in arguments[1:] if argument != "--traceback"]
+    if lifeline.FLAG in arguments:
+        lifeline.hold()
+    rest = [argument for argument in arguments[1:] if argument not in ("--traceback", lifeline.FLAG)]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
