@@ -1,0 +1,44 @@
+"""The contest's measure reaches validation, checkpoints' scores and early stopping by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.model.mean_ap import average_precisions
+from competitions.smoking_calling.module import SmokingCallingModule
+
+NAMES = ["calling", "normal", "smoking", "smoking_calling"]
+
+
+@pytest.fixture(scope="module")
+def module():
+    return SmokingCallingModule(
+        model={"_target_": "tests.toys.TinyNet"},
+        loss={"_target_": "common.model.losses.CrossEntropy"},
+        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
+        schedule=None,
+        class_names=NAMES,
+        preprocessing={"size": [16, 16], "channels": 3, "fit": "pad", "pad_value": 0, "interpolation": "area"},
+    )
+
+
+def test_validation_measures_map_beside_the_others_and_starts_over(module):
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, 0])
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), 8).astype(np.float32)
+    for _ in range(2):
+        for rows in (slice(0, 5), slice(5, 8)):
+            module.metrics.update(torch.tensor(probabilities[rows]), torch.tensor(labels[rows]))
+        found = module.metrics.compute()
+        assert list(found) == module.metrics.names == ["valid_loss", "valid_top1", "valid_map"]
+        assert float(found["valid_map"]) == pytest.approx(np.nanmean(average_precisions(labels, probabilities)))
+        assert float(found["valid_top1"]) == pytest.approx((probabilities.argmax(1) == labels).mean())
+
+
+def test_scores_name_the_classes_and_leave_absent_ones_empty(module):
+    labels = np.array([0, 1, 2, 0])
+    probabilities = np.eye(4)[[0, 1, 2, 1]] * 0.7 + 0.075
+    scores = module.extra_scores(labels, probabilities)
+    assert scores["average_precision"] == {
+        "calling": 0.5, "normal": 0.5, "smoking": 1.0, "smoking_calling": None,
+    }  # fmt: skip
+    assert scores["map"] == pytest.approx(2 / 3)
