@@ -16,24 +16,25 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 
-def average_precisions(labels: NDArray, probabilities: NDArray) -> NDArray[np.float64]:
+def average_precisions(
+    labels: NDArray, predicted: NDArray, scores: NDArray, num_classes: int
+) -> NDArray[np.float64]:
     """Average precision of each class: float (K,) in [0, 1], NaN for a class without pictures.
 
-    labels: int (N,) in 0..K-1. probabilities: float (N, K). Pictures of one score count together, so their order
-    does not matter.
+    labels, predicted: int (N,) in 0..K-1. scores: float (N,), of the predicted class. Pictures of one score count
+    together, so their order does not matter.
     """
-    predicted, scores = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    found = np.full(probabilities.shape[1], np.nan)
+    found = np.full(num_classes, np.nan)
     for label in np.unique(labels):
         mine = predicted == label
         found[label] = _envelope_area(labels[mine] == label, scores[mine], int((labels == label).sum()))
     return found
 
 
-def mean_average_precision(labels: NDArray, probabilities: NDArray) -> float:
+def mean_over_classes(precisions: NDArray) -> float:
     """Mean of `average_precisions` over the classes that have pictures; NaN without any."""
-    found = average_precisions(labels, probabilities)
-    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+    there = precisions[~np.isnan(precisions)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _envelope_area(true: NDArray, scores: NDArray, positives: int) -> float:
@@ -47,7 +48,7 @@ def _envelope_area(true: NDArray, scores: NDArray, positives: int) -> float:
 
 
 class MeanAveragePrecision(Metric):
-    """`mean_average_precision` over a whole pass, exact under DDP.
+    """The mean of `average_precisions` over a whole pass, exact under DDP.
 
     It keeps a score, a prediction and a label for each picture.
     """
@@ -72,9 +73,8 @@ class MeanAveragePrecision(Metric):
         self.labels.append(labels)
 
     def compute(self) -> Tensor:
-        scores, predicted, labels = (
-            dim_zero_cat(state).cpu().numpy() for state in (self.scores, self.predicted, self.labels)
+        labels, predicted, scores = (
+            dim_zero_cat(state).cpu().numpy() for state in (self.labels, self.predicted, self.scores)
         )
-        best = np.zeros((len(labels), self.num_classes), scores.dtype)
-        best[np.arange(len(labels)), predicted] = scores
-        return torch.tensor(mean_average_precision(labels, best), device=self.device)
+        found = average_precisions(labels, predicted, scores, self.num_classes)
+        return torch.tensor(mean_over_classes(found), device=self.device)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from common.model.classifier import ImageClassifier
-from common.model.mean_ap import MeanAveragePrecision, average_precisions, mean_average_precision
+from common.model.mean_ap import MeanAveragePrecision
 from common.model.metrics import ValidationMetrics
+from competitions.smoking_calling.by_source import score, score_by_source
 
 
 class SmokingCallingModule(ImageClassifier):
@@ -22,17 +23,11 @@ class SmokingCallingModule(ImageClassifier):
         self.save_hyperparameters()
         self.metrics = WithMeanAP(len(self.class_names))
 
-    def extra_scores(self, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-        """`map`, and `average_precision` by class name, None for a class without pictures (left out of the mean).
-
-        labels: int64 (N,). probabilities: float (N, K).
-        """
-        found = average_precisions(labels, probabilities).tolist()
-        by_class = {
-            name: None if value != value else value
-            for name, value in zip(self.class_names, found, strict=True)
-        }
-        return {"map": mean_average_precision(labels, probabilities), "average_precision": by_class}
+    def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
+        """`map`, `average_precision` by class, and `by_source`: see by_source.py."""
+        found = score(table, self.class_names)
+        by_source = score_by_source(table, self.class_names)
+        return {key: found[key] for key in ("map", "average_precision")} | {"by_source": by_source}
 
 
 class WithMeanAP(ValidationMetrics):

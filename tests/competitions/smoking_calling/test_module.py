@@ -1,6 +1,9 @@
 """The contest's measure reaches validation, checkpoints' scores and early stopping by name."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -18,7 +21,13 @@ def module():
         optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
         schedule=None,
         class_names=NAMES,
-        preprocessing={"size": [16, 16], "channels": 3, "fit": "pad", "pad_value": 0, "interpolation": "area"},
+        preprocessing={
+            "size": [16, 16],
+            "channels": 3,
+            "fit": "pad",
+            "pad_value": 0,
+            "interpolation": "area",
+        },
     )
 
 
@@ -30,15 +39,33 @@ def test_validation_measures_map_beside_the_others_and_starts_over(module):
             module.metrics.update(torch.tensor(probabilities[rows]), torch.tensor(labels[rows]))
         found = module.metrics.compute()
         assert list(found) == module.metrics.names == ["valid_loss", "valid_top1", "valid_map"]
-        assert float(found["valid_map"]) == pytest.approx(np.nanmean(average_precisions(labels, probabilities)))
+        assert float(found["valid_map"]) == pytest.approx(
+            np.nanmean(average_precisions(labels, probabilities.argmax(1), probabilities.max(1), 4))
+        )
         assert float(found["valid_top1"]) == pytest.approx((probabilities.argmax(1) == labels).mean())
 
 
-def test_scores_name_the_classes_and_leave_absent_ones_empty(module):
-    labels = np.array([0, 1, 2, 0])
-    probabilities = np.eye(4)[[0, 1, 2, 1]] * 0.7 + 0.075
-    scores = module.extra_scores(labels, probabilities)
+def test_scores_name_the_classes_leave_absent_ones_empty_and_tell_sources_apart(module):
+    table = pd.DataFrame(
+        {
+            "id": [
+                "train/calling/v1_a.jpg",
+                "train/normal/v2_b.jpg",
+                "train/smoking/c.jpg",
+                "train/calling/v2_d.jpg",
+            ],
+            "label": [0, 1, 2, 0],
+            "predicted": [0, 1, 2, 1],
+            "probability": [0.7, 0.6, 0.9, 0.7],
+        }
+    )
+    scores = module.extra_scores(table)
     assert scores["average_precision"] == {
         "calling": 0.5, "normal": 0.5, "smoking": 1.0, "smoking_calling": None,
     }  # fmt: skip
     assert scores["map"] == pytest.approx(2 / 3)
+    by_source = scores["by_source"]
+    assert {source: found["images"] for source, found in by_source.items()} == {"none": 1, "v1": 1, "v2": 2}
+    assert by_source["v1"]["map"] == by_source["v1"]["top1"] == 1
+    assert by_source["v2"]["average_precision"]["calling"] == 0 and by_source["v2"]["top1"] == 0.5
+    json.dumps(scores, allow_nan=False)
