@@ -1,0 +1,182 @@
+"""The verb `blend`: of the models of some runs those that predict best together, as a run folder of their own."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.config.schema import above_zero, at_least, one_of
+from common.errors import PodiumError
+from common.run import blend_summary, candidates, folder
+from common.run.candidates import Candidate, Table
+from common.run.members import MEANS, Member, folds_path, write_members
+from common.run.scores import log_loss, topk_accuracy
+from common.run.selection import METRICS, Rule, Subset, outcomes, select
+
+RESAMPLES = 200  # of the optimism's bootstrap
+
+
+@dataclass
+class Blend:
+    """Options of `blend`."""
+
+    competition: str | None = None  # whose newest finished run is taken when run_dir is not given
+    run_dir: Any = None  # run folders: "a,b" or [a,b]; a blend stands for the runs that it was chosen from
+    max: int = 3  # models at most, >= 1
+    mean: str = "both"  # arithmetic | geometric | both: whichever is better
+    milliseconds: float | None = None  # budget of an image, > 0; null: none
+    soup: str | None = None  # uniform | greedy: a further candidate, the mean of weights; null: none
+    seed: int = 0  # of the bootstrap, >= 0
+    out: str | None = None  # the blend's run folder; null: runs/<competition>/<time>_blend
+
+    def __post_init__(self) -> None:
+        at_least("max", self.max, 1)
+        one_of("mean", self.mean, (*MEANS, "both"))
+        above_zero("milliseconds", self.milliseconds)
+        if self.soup is not None:
+            one_of("soup", self.soup, ("uniform", "greedy"), "or null")
+        at_least("seed", self.seed, 0)
+
+
+def blend(options: Blend) -> Path:
+    """Choose, say what the choice is worth, and write the blend's run folder, which is returned."""
+    runs = _runs(options)
+    found = candidates.find(runs)
+    part = candidates.part_to_choose_by(found)
+    table = candidates.read(found, part)
+    candidates.check_unseen(table.ids, part, runs)
+    metric = _metric(folder.load_config(runs[0]), table.stack.shape[2])
+    out = _out(options, runs[0])
+    with folder.lock(out):
+        shutil.copyfile(folds_path(runs[0]), out / folds_path(runs[0]).name)
+        ingredients: list[Candidate] = []
+        if options.soup is not None:
+            ingredients, cooked = _soup(out, found, options.soup, part, metric)
+            found.append(cooked)
+            table = candidates.read(found, part)
+        times = _times(found) if options.milliseconds is not None else None
+        means = MEANS if options.mean == "both" else (options.mean,)
+        rule = Rule(metric, means, options.max, times, options.milliseconds)
+        chosen = select(table.stack, table.labels, rule, RESAMPLES, options.seed)
+        listed: list[dict[str, Any]] = [{"name": one.name} for one in found]
+        known: dict[str, Any] = {
+            "runs": [str(run.resolve()) for run in runs],
+            "chosen_by": part,
+            "metric": metric,
+            "search": "exhaustive" if chosen.exhaustive else "greedy",
+            "candidates": listed,
+            "soup": [one.name for one in ingredients],
+            "members": [found[index].name for index in chosen.members],
+            "mean": chosen.mean,
+            "score": chosen.score,
+            "optimism": chosen.optimism,
+            "corrected": chosen.corrected,
+            "resamples": RESAMPLES,
+            "parts": {part: _scores(table, chosen.members, chosen.mean, listed, part)},
+        }
+        if all(one.predictions("score").exists() for one in found):
+            table = candidates.read(found, "score")
+            candidates.check_unseen(table.ids, "score", runs)
+            known["parts"]["score"] = _scores(table, chosen.members, chosen.mean, listed, "score")
+        for row, milliseconds in zip(listed, times or (), strict=False):
+            row["milliseconds"] = milliseconds
+        _write(out, [found[index] for index in chosen.members], known)
+    blend_summary.print_summary(out, known)
+    return out
+
+
+def _runs(options: Blend) -> list[Path]:
+    """The run folders to choose from, each once; a blend stands for those that it was chosen from."""
+    if options.run_dir:
+        given = options.run_dir if isinstance(options.run_dir, list) else str(options.run_dir).split(",")
+        named = [Path(str(run).strip()) for run in given]
+    elif options.competition:
+        named = [folder.newest_finished(options.competition)]
+        print(f"newest finished run: {named[0]}")
+    else:
+        raise PodiumError(
+            "name runs by RUN=<folder>,<folder>, or a competition by COMP=<name> for its newest finished run"
+        )
+    runs: dict[Path, Path] = {}
+    for run in named:
+        folder.load_config(run)  # which says so where it is no run folder
+        of_blend = run / "blend.json"
+        for one in map(Path, folder.load_json(of_blend)["runs"]) if of_blend.exists() else [run]:
+            runs.setdefault(one.resolve(), one)
+    return list(runs.values())
+
+
+def _out(options: Blend, first: Path) -> Path:
+    if options.out is None:
+        competition = folder.load_config(first)["competition"]
+        return folder.RUNS / competition / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_blend"
+    out = Path(options.out)
+    if (out / "config.yaml").exists():
+        raise PodiumError(f"OUT: {out} holds a run already; name another folder for the blend")
+    return out
+
+
+def _metric(config: dict[str, Any], classes: int) -> str:
+    """The first metric of the run's `best`, where predictions tell it; else top1."""
+    metric = next(iter(config["best"])).removeprefix("valid_")
+    return metric if metric in METRICS and (metric != "top5" or classes >= 5) else "top1"
+
+
+def _soup(
+    out: Path, found: Sequence[Candidate], how: str, part: str, metric: str
+) -> tuple[list[Candidate], Candidate]:
+    """(what went into the soup, the soup)."""
+    from common.run.soup import cook  # imports torch, which a blend without soup need not wait for
+
+    def score(labels: np.ndarray, rows: np.ndarray) -> float:
+        return -log_loss(rows, labels) if metric == "loss" else topk_accuracy(rows, labels, _k(metric))
+
+    cooked = Candidate(out, out / "jobs" / "soup_fold0")
+    return cook(cooked.job, found, how, part, score), cooked
+
+
+def _times(found: Sequence[Candidate]) -> tuple[float, ...]:
+    from common.run.latency import milliseconds  # imports torch
+
+    return tuple(milliseconds(one.job / "best.ckpt") for one in found)
+
+
+def _scores(
+    table: Table, members: Subset, mean: str, listed: list[dict[str, Any]], part: str
+) -> dict[str, Any]:
+    """top1, top5, loss and images of the blend, which are returned, and of each candidate, which go to its row."""
+    alone = [(index,) for index in range(len(listed))]
+    for row, scores in zip(listed, _scored(table, alone, "arithmetic"), strict=True):
+        row[part] = scores
+    return _scored(table, [members], mean)[0]
+
+
+def _scored(table: Table, subsets: Sequence[Subset], mean: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [{} for _ in subsets]
+    for metric in ("top1", "top5") if table.stack.shape[2] >= 5 else ("top1",):
+        hits, losses = outcomes(table.stack, table.labels, subsets, mean, _k(metric))
+        for scores, hit, loss in zip(found, hits, losses, strict=True):
+            scores |= {metric: float(hit.mean()), "loss": float(loss.mean()), "images": len(hit)}
+    return found
+
+
+def _k(metric: str) -> int:
+    return 5 if metric == "top5" else 1
+
+
+def _write(out: Path, members: Sequence[Candidate], known: dict[str, Any]) -> None:
+    """All that makes the folder a run, `done` last."""
+    flat = {
+        f"{part}_{name}": value for part, scores in known["parts"].items() for name, value in scores.items()
+    }
+    folder.write_json(out / "blend.json", known)
+    folder.write_json(out / "scores.json", {**flat, "chosen_by": known["chosen_by"]})
+    write_members(out, [Member(one.job) for one in members], known["mean"])
+    # the soup lies in the blend's own folder, which has no recipe yet; it has that of its first ingredient
+    first = members[0].job if members[0].run == out else members[0].run
+    folder.write_config(out, folder.load_config(first))
+    folder.write_text(out / "done", "")

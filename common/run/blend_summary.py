@@ -1,0 +1,48 @@
+"""What the terminal says of a blend: each model alone, what was chosen, and what that is worth."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+NAMED = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
+WHAT = {
+    "choose": "the part that the blend was chosen by",
+    "valid": "the validation part, by which the blend and before it the checkpoints were chosen",
+    "score": "the part that nothing was chosen by",
+}
+
+
+def print_summary(out: Path, known: dict[str, Any]) -> None:
+    """Print what `blend.json` holds."""
+    console = Console(highlight=False)
+    metric, parts = known["metric"], known["parts"]
+    table = Table(
+        "model", *(f"{NAMED[metric]}, {part}" for part in parts), "ms", "chosen", title="each model alone"
+    )
+    for row in known["candidates"]:
+        scores = [_said(metric, row[part][metric]) for part in parts]
+        time = f"{row['milliseconds']:.1f}" if "milliseconds" in row else "–"
+        table.add_row(row["name"], *scores, time, "yes" if row["name"] in known["members"] else "")
+    console.print(table)
+    members = known["members"]
+    lines = [
+        f"chosen ({known['search']} search): {', '.join(members)}"
+        + (f", {known['mean']} mean" if len(members) > 1 else ""),
+        *(
+            f"{NAMED[metric]} {_said(metric, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
+            for part, scores in parts.items()
+        ),
+        f"the choice flatters itself by about {_said(metric, known['optimism'])} (bootstrap, {known['resamples']} "
+        f"resamples): {_said(metric, known['corrected'])} without that",
+    ]
+    if known["soup"]:
+        lines.append(f"the soup is of {', '.join(known['soup'])}; the resamples do not cook it again")
+    lines += [f"run     {out}", f"next    make predict RUN={out}"]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _said(metric: str, value: float) -> str:
+    return f"{value:.4f}" if metric == "loss" else f"{100 * value:.2f} %"
