@@ -87,8 +87,7 @@ class SmokingCallingData(ImageData):
 
     def prepare(self) -> Path:
         """Shrink, remove duplicates, assign folds and paste; returns the prepared folder. See prepare.py."""
-        table = raw_records(self.root)
-        return prepare(self.root, self.prepared_folder, table, CLASSES, self.settings)
+        return prepare(self.root, self.prepared_folder, raw_records(self.root), CLASSES, self.settings)
 
     @property
     def prepared_folder(self) -> Path:
