@@ -42,29 +42,56 @@ def train(arguments: list[str]) -> int:
     from common.config.configure import configure
 
     if {"-m", "--multirun"} & set(arguments):
-        from common.run.launch import multirun
+        from common.run.multirun import multirun
 
         return multirun([word for word in arguments if word not in ("-m", "--multirun")])
     config = configure(arguments)
 
     from common.callbacks.checkpoints import Stopped
     from common.run.train import train
+    from common.run.waves import JobsFailed
 
     try:
         train(OmegaConf.to_container(config))  # type: ignore[arg-type]
     except Stopped as stopped:
         print(f"{stopped}: saved; the same command goes on from here", file=sys.stderr)
         return stopped.code
+    except JobsFailed as jobs:
+        print(
+            f"{len(jobs.failed)} jobs did not end well; the same command tries them again:\n{jobs}",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
 def job(arguments: list[str]) -> int:
+    """`job <folder>`: one job of a run, on this host; what goes wrong is kept in its `failed.txt` too."""
     from pathlib import Path
 
+    from common.callbacks.checkpoints import Stopped
     from common.run.job import run_job
 
-    run_job(Path(arguments[0]))
+    if len(arguments) != 1:
+        raise PodiumError(
+            "job needs the folder of one job: python -m common job runs/<competition>/<time>/jobs/<name>"
+        )
+    folder = Path(arguments[0])
+    try:
+        run_job(folder)
+    except Stopped as stopped:
+        return stopped.code
+    except Exception as error:
+        if folder.is_dir():
+            (folder / "failed.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        raise
     return 0
+
+
+def sweep(arguments: list[str]) -> int:
+    from common.run.sweep import sweep as run
+
+    return run(arguments)
 
 
 def config(arguments: list[str]) -> int:
@@ -88,6 +115,14 @@ def evaluate(arguments: list[str]) -> int:
     from common.deliver.evaluate import Evaluate, evaluate
 
     evaluate(parse(Evaluate, arguments))
+    return 0
+
+
+def blend(arguments: list[str]) -> int:
+    from common.config.options import parse
+    from common.run.blend import Blend, blend
+
+    blend(parse(Blend, arguments))
     return 0
 
 
@@ -122,8 +157,10 @@ def doctor(arguments: list[str]) -> int:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "job": job,
+    "sweep": sweep,
     "predict": predict,
     "evaluate": evaluate,
+    "blend": blend,
     "config": config,
     "bench": bench,
     "doctor": doctor,

@@ -47,7 +47,7 @@ def test_smoke_through_train_predict_submission_and_evaluate(competition, folder
         "model.json",
         "scores.json",
         "scores.csv",
-        "split.csv",
+        "folds.csv",
         "report.html",
     ):
         assert (run / name).stat().st_size > 0, name
@@ -131,7 +131,7 @@ def test_the_readme_trains_a_folder_of_class_folders(tmp_path):
     words = ("trainer.max_epochs=2", "trainer.threads=1", "trial.enabled=false")
     podium(tmp_path, "train", "--config-dir", "conf", f"competition={name}", *words)
     run = next((tmp_path / "runs" / name).iterdir())
-    assert pd.read_csv(run / "split.csv")["class"].nunique() == 4
+    assert pd.read_csv(run / "folds.csv")["class"].nunique() == 4
     podium(tmp_path, "predict", f"run_dir={run}", f"input={tmp_path / 'images'}", "out=all.csv")
     assert len(pd.read_csv(tmp_path / "all.csv")) == 32
 

@@ -17,7 +17,7 @@ class Progress(Callback):
     """One line an epoch, kept in `log.txt` too; on a terminal also a bar, redrawn at most once a second.
 
     Args:
-        title: the job's name, shown with the bar.
+        title: the job, named with the bar and before each line; empty where there is only one.
         log: the file that lines are added to, with their time.
         with_bar: show the bar; never without a terminal.
     """
@@ -43,7 +43,7 @@ class Progress(Callback):
             ]
             self.bar = Bar(*columns, console=self.console, auto_refresh=False, transient=True)
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=1.0, left="")
+            self.task = self.bar.add_task(self.title or "training", total=1.0, left="")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -65,7 +65,8 @@ class Progress(Callback):
         module: Any = pl_module
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        parts = [
+        parts = [self.title] if self.title else []
+        parts += [
             f"epoch {trainer.current_epoch + 1}{epochs}",
             f"loss {float(module.loss_sum) / max(1, module.loss_steps):.3f}",
         ]

@@ -21,14 +21,18 @@ class SoftLabels(pl.Callback):
 
     Args:
         path: Parquet with columns id, probabilities (K numbers each, summing to 1), such as a job's
-            `predictions.parquet`.
+            `predictions.parquet`. None: the run passes what the stage's `soft_labels_from` names.
         hard_weight: share of the true label, in [0, 1].
         temperature: the teacher's probabilities are raised to 1/temperature and renormalised; > 0.
         smoothing: label smoothing of images without a row, in [0, 1): 1 − s + s/K on the class, s/K elsewhere.
     """
 
     def __init__(
-        self, path: str, hard_weight: float = 0.6, temperature: float = 1.0, smoothing: float = 0.1
+        self,
+        path: str | None = None,
+        hard_weight: float = 0.6,
+        temperature: float = 1.0,
+        smoothing: float = 0.1,
     ) -> None:
         if not 0 <= hard_weight <= 1:
             raise PodiumError(f"callbacks.soft_labels.hard_weight must be in [0, 1], got {hard_weight}")
@@ -36,9 +40,9 @@ class SoftLabels(pl.Callback):
             raise PodiumError(f"callbacks.soft_labels.temperature must be positive, got {temperature}")
         if not 0 <= smoothing < 1:
             raise PodiumError(f"callbacks.soft_labels.smoothing must be in [0, 1), got {smoothing}")
-        if not Path(path).exists():
+        if path is not None and not Path(path).exists():
             raise PodiumError(f"callbacks.soft_labels.path: there is no file {path}")
-        self.path = Path(path)
+        self.path = path
         self.hard_weight = hard_weight
         self.temperature = temperature
         self.smoothing = smoothing
@@ -51,6 +55,10 @@ class SoftLabels(pl.Callback):
 
     def read(self, ids: list[str], num_classes: int) -> None:
         """Load the teacher's rows for these images; `batch["index"]` counts in `ids`."""
+        if self.path is None:
+            raise PodiumError(
+                "callbacks.soft_labels.path is null: name a table, or set a stage's soft_labels_from"
+            )
         table = pd.read_parquet(self.path).drop_duplicates("id").set_index("id")["probabilities"].reindex(ids)
         known = table.notna().to_numpy()
         if not known.any():

@@ -19,14 +19,14 @@ from common.errors import PodiumError
 
 # What Podium itself passes to a part, besides what the configuration says. `x.*`: to every part in x.
 PASSED: dict[str, tuple[str, ...]] = {
-    "data": ("seed", "views", "folder"),
+    "data": ("seed", "views", "folder", "folds", "fold"),
     "module": ("model", "loss", "optimizer", "schedule", "class_names", "preprocessing", "seed"),
     "model": ("num_classes", "in_channels", "image_size"),
     "optimizer": ("params",),
     "logger.*": ("save_dir",),
 }
 # What Podium fills in where the configuration leaves it out or says null.
-FILLED_IN = {"data": ("root", "sample")}
+FILLED_IN = {"data": ("root", "sample"), "callbacks.soft_labels": ("path",)}
 # Podium's own functions between part and target: their optional arguments are keys of the part too.
 BUILDERS = {"optimizer": "common.model.optimizers.parameter_groups"}
 # Packages that a target imports only when it is called.
@@ -41,6 +41,7 @@ def check(
     config: DictConfig | Mapping[str, Any],
     sources: Mapping[str, str] | None = None,
     passed: Mapping[str, tuple[str, ...]] = PASSED,
+    where: str = "",
 ) -> None:
     """Raise one PodiumError with a line for each mistake in the configuration's parts.
 
@@ -48,13 +49,15 @@ def check(
         config: a composed configuration, or any nested dictionary of parts.
         sources: for messages, where keys were set: key -> file or "command line".
         passed: the arguments that the caller passes to the part at a key.
+        where: put before each message.
     """
-    values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    whole: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    values = {key: value for key, value in whole.items() if key != "stages"}  # each is checked by itself
     problems = []
     for at, part in parts(values):
         given = passed.get(at) or passed.get(f"{at.rpartition('.')[0]}.*", ())
         for key, problem in part_problems(at, part, given):
-            problems.append(f"{said_by(key, sources or {})}{problem}")
+            problems.append(f"{where}{said_by(key, sources or {})}{problem}")
     if problems:
         raise PodiumError("\n".join(problems))
 

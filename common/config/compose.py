@@ -6,11 +6,15 @@ experiments' files, the command line. Any of them may choose an option of a grou
 What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses
 another option, those values go with the old part (*the swap rule*): after `loss=focal` no parameter is left
 that a recipe meant for another loss. (Plain Hydra keeps it.) How values merge: see `merge`.
+
+Each stage is composed from the same layers and its own recipe, which lies above the layer that holds it: one in a
+file below the command line, so that `trainer=smoke` is for all stages.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from yaml import YAMLError
 
 from common.config import overrides as command_line
 from common.config.explain import explain
-from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path, shown
+from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path, shown, written
 from common.config.merge import Merged, leaves
 from common.config.nearest import listed, show, suggest
 from common.config.schema import SHELVES, Root
@@ -38,12 +42,26 @@ PRESET = (
 )
 
 
+# keys of the root that cannot differ between stages
+OF_THE_RUN = {
+    "competition",
+    "experiment",
+    "stages",
+    "run_dir",
+    "new",
+    "weights_from",
+    "on_failure",
+    "launcher",
+}
+
+
 @dataclass(frozen=True)
 class Composed:
     """A configuration and, for messages, where its keys were set: key -> file or "command line"."""
 
     config: DictConfig
     sources: Mapping[str, str]
+    stages: Mapping[str, "Composed"] = field(default_factory=dict)  # name -> its whole configuration
 
 
 def compose(overrides: Sequence[str], config_dir: Sequence[str | Path] = ()) -> DictConfig:
@@ -77,7 +95,78 @@ def layers(path: SearchPath, overrides: Sequence[str]) -> list[Layer]:
 
 
 def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
-    """Merge layers, lowest first, over conf/train.yaml."""
+    """Merge layers, lowest first, over conf/train.yaml; then once more for each stage."""
+    common, recipes = _take_recipes(layers, groups=default_choices(path))
+    base = _compose(path, common)
+    files = [_without_stages(layer) for layer in common if layer.source != CLI]
+    words = [_without_stages(layer) for layer in common if layer.source == CLI]
+    stages = {}
+    for name, stage in base.config.stages.items():
+        own = recipes.get(name, [])
+        if stage.soft_labels_from is not None:
+            files.append(Layer(f"stages.{name}", values={"callbacks": {"soft_labels": {}}}))
+        stages[name] = _compose(
+            path,
+            [
+                *files,
+                *(layer for layer in own if layer.source != CLI),
+                *words,
+                *(layer for layer in own if layer.source == CLI),
+            ],
+        )
+        if stage.soft_labels_from is not None:
+            files.pop()
+        stage.recipe = _changed(base.config, stages[name].config)
+    return Composed(base.config, base.sources, stages)
+
+
+def _take_recipes(layers: Sequence[Layer], groups: Choices) -> tuple[list[Layer], dict[str, list[Layer]]]:
+    """The layers without the stages' recipes, and these as layers by stage."""
+    common: list[Layer] = []
+    recipes: dict[str, list[Layer]] = {}
+    for layer in layers:
+        values = deepcopy(layer.values)
+        common.append(Layer(layer.source, layer.choices, values))
+        stages = values.get("stages")
+        for name, stage in stages.items() if isinstance(stages, dict) else ():
+            recipe = stage.pop("recipe", None) if isinstance(stage, dict) else None
+            if recipe is None:
+                continue
+            source = CLI if layer.source == CLI else f"{layer.source}, stages.{name}.recipe"
+            if not isinstance(recipe, dict):
+                raise PodiumError(f"{source}: expected keys and values, got {show(recipe)}")
+            own, bases = written(recipe, source)
+            if bases:
+                raise PodiumError(
+                    f"{source}: defaults may hold `override /group: option`; got {show(bases[0])}"
+                )
+            for group in [
+                group for group in groups if isinstance(own.values.get(group), str) and source == CLI
+            ]:
+                own.choices[group] = own.values.pop(group)  # stages.<name>.recipe.loss=focal
+            refused = sorted(OF_THE_RUN & {*own.values})
+            if refused:
+                raise PodiumError(f"{source}: {refused[0]} is said for the whole run, not for a stage")
+            recipes.setdefault(name, []).append(own)
+    return common, recipes
+
+
+def _without_stages(layer: Layer) -> Layer:
+    return Layer(
+        layer.source,
+        layer.choices,
+        {key: value for key, value in layer.values.items() if key != "stages"},
+    )
+
+
+def _changed(base: DictConfig, stage: DictConfig) -> dict[str, Any]:
+    """The root's keys in which a stage differs from the common recipe, each with its whole value."""
+    before: Any = OmegaConf.to_container(base)
+    after: Any = OmegaConf.to_container(stage)
+    return {key: value for key, value in after.items() if key != "stages" and value != before[key]}
+
+
+def _compose(path: SearchPath, layers: Sequence[Layer]) -> Composed:
     effective = default_choices(path)
     final = _final_choices(path, layers, effective)
     choosing = [layer for layer in layers if PRESET in layer.choices]
@@ -91,6 +180,10 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
                 merged.add(Layer(preset.source, values={PRESET: preset.values}))
         kept = {key: value for key, value in layer.values.items() if key not in swapped}
         merged.add(Layer(layer.source, values=kept))
+    stages = merged.values.get("stages") or {}
+    merged.values["stages"] = {
+        name: stage for name, stage in stages.items() if stage is not None
+    }  # null: off
     merged.values["choices"] = {group: option for group, option in final.items() if option is not None}
     return Composed(typed(merged.values, sources=merged.sources), merged.sources)
 

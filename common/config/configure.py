@@ -22,6 +22,8 @@ def configure(arguments: list[str]) -> DictConfig:
     words, folders = split(arguments)
     composed = compose_with_sources(words, folders)
     check(composed.config, composed.sources)
+    for name, stage in composed.stages.items():
+        check(stage.config, stage.sources, where=f"stage {name}: ")
     return composed.config
 
 

@@ -48,7 +48,7 @@ def explain(error: Exception, schema: type, sources: Mapping[str, str]) -> Podiu
 def unknown_key(key: str, schema: type, where: str = "") -> PodiumError:
     """A message for a key that the schema does not have, with the nearest one that it has."""
     parent, _, leaf = key.rpartition(".")
-    split = [(*name.rpartition(".")[::2], name) for name, _ in keys(schema)]
+    split = [(*name.rpartition(".")[::2], name) for name, _ in keys(schema, like=key)]
     siblings = {its_leaf: name for its_parent, its_leaf, name in split if its_parent == parent}
     anywhere = {its_leaf: name for _, its_leaf, name in reversed(split)}
     if near := nearest(leaf, siblings):
@@ -59,13 +59,23 @@ def unknown_key(key: str, schema: type, where: str = "") -> PodiumError:
     return PodiumError(f"{where}there is no key {key}; {has}")
 
 
-def keys(schema: type, at: str = "") -> Iterator[tuple[str, Any]]:
-    """All keys of a dataclass and of the dataclasses within it, dotted, with their annotations."""
+def keys(schema: type, at: str = "", like: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys of a dataclass and of the dataclasses within it, dotted, with their annotations.
+
+    Of a dictionary of dataclasses only the entry that the key `like` is in: its name may be any.
+    """
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
-        yield at + item.name, hints[item.name]
-        if dataclasses.is_dataclass(hints[item.name]):
-            yield from keys(hints[item.name], f"{at}{item.name}.")
+        name = at + item.name
+        kind: Any = hints[item.name]
+        yield name, kind
+        if dataclasses.is_dataclass(kind):
+            yield from keys(kind, f"{name}.", like)
+        elif typing.get_origin(kind) is dict and dataclasses.is_dataclass(typing.get_args(kind)[1]):
+            entry = like.removeprefix(f"{name}.").split(".")[0]
+            if entry and like.startswith(f"{name}."):
+                yield f"{name}.{entry}", typing.get_args(kind)[1]
+                yield from keys(typing.get_args(kind)[1], f"{name}.{entry}.", like)
 
 
 def said_by(key: str, sources: Mapping[str, str]) -> str:
@@ -80,7 +90,7 @@ def said_by(key: str, sources: Mapping[str, str]) -> str:
 
 def _expected(schema: type, key: str) -> str:
     """In words, what a key of the schema may be."""
-    known = dict(keys(schema))
+    known = dict(keys(schema, like=key))
     if key not in known:  # a value in a dictionary, such as best.valid_top1
         owner = known.get(key.rpartition(".")[0])
         arguments = typing.get_args(owner)

@@ -72,22 +72,28 @@ class SearchPath:
         source = shown(file)
         if file in seen:
             raise PodiumError(f"{source}: its defaults lead back to itself")
-        values = read_yaml(file)
-        defaults = values.pop("defaults", [])
-        if not isinstance(defaults, list):
-            raise PodiumError(f"{source}: defaults must be a list, got {show(defaults)}")
-        before: list[Layer] = []
-        choices: dict[str, str | None] = {}
-        for entry in defaults:
-            if isinstance(entry, str) and entry != "_self_":
-                before += self.layers(group, entry, source, (*seen, file))
-            elif isinstance(entry, Mapping) and len(entry) == 1 and "override" in next(iter(entry)).split():
-                key, option = next(iter(entry.items()))
-                choices[key.split()[-1].lstrip("/")] = option
-            elif not (entry == "_self_" and entry is defaults[-1]):
-                allowed = "names of files beside it, `override /group: option`, and _self_ as the last"
-                raise PodiumError(f"{source}: defaults may hold {allowed}; got {show(entry)}")
-        return [*before, Layer(source, choices, values)]
+        layer, bases = written(read_yaml(file), source)
+        before = [base for name in bases for base in self.layers(group, name, source, (*seen, file))]
+        return [*before, layer]
+
+
+def written(values: dict[str, Any], source: str) -> tuple[Layer, list[str]]:
+    """A file's content as a layer, and the names of the files that its defaults list puts below it."""
+    defaults = values.pop("defaults", [])
+    if not isinstance(defaults, list):
+        raise PodiumError(f"{source}: defaults must be a list, got {show(defaults)}")
+    bases: list[str] = []
+    choices: dict[str, str | None] = {}
+    for entry in defaults:
+        if isinstance(entry, str) and entry != "_self_":
+            bases.append(entry)
+        elif isinstance(entry, Mapping) and len(entry) == 1 and "override" in next(iter(entry)).split():
+            key, option = next(iter(entry.items()))
+            choices[key.split()[-1].lstrip("/")] = option
+        elif not (entry == "_self_" and entry is defaults[-1]):
+            allowed = "names of files beside it, `override /group: option`, and _self_ as the last"
+            raise PodiumError(f"{source}: defaults may hold {allowed}; got {show(entry)}")
+    return Layer(source, choices, values), bases
 
 
 def search_path(config_dirs: Sequence[str | Path]) -> SearchPath:

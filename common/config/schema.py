@@ -6,6 +6,7 @@ Parts are plain dictionaries here; `common.config.check` compares them with the 
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -22,6 +23,7 @@ PRECISIONS = ("32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true",
 MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
 CLIP_ALGORITHMS = ("norm", "value")
 DIRECTIONS = ("max", "min")
+ON_FAILURE = ("continue", "stop")
 
 
 @dataclass
@@ -102,6 +104,20 @@ class Trial:
 
 
 @dataclass
+class Stage:
+    """One wave of jobs: a job for each fold, or a single one, with its own changes to the common recipe."""
+
+    folds: int | None = None  # >= 2: each is validated once; null: one job, validated on the part data.valid
+    init_from: str | None = (
+        None  # where weights start: an earlier stage (same fold), a run folder, a checkpoint
+    )
+    soft_labels_from: str | None = None  # teacher: an earlier stage with folds, a run folder, a Parquet table
+    # what differs from the common recipe: written as an experiment file, `defaults` included;
+    # once composed, the root's keys that differ, each whole
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Root:
     """The whole configuration of a training run."""
 
@@ -112,6 +128,12 @@ class Root:
     seed: int = 0  # >= 0
     run_dir: str | None = None  # null: runs/<competition>/<time>, or the newest unfinished run there
     new: bool = False  # start afresh instead of continuing the newest unfinished run
+    weights_from: str | None = None  # run folder whose checkpoints are predicted from and scored; null: train
+
+    stages: dict[str, Stage] = field(default_factory=dict)  # in their order; {}: one, «train», without folds
+    on_failure: str = "continue"  # continue: with the jobs that do not need the one that failed | stop
+    # part: where the jobs of a stage run
+    launcher: dict[str, Any] = field(default_factory=lambda: {"_target_": "common.run.launchers.Serial"})
 
     data: dict[str, Any] = field(default_factory=dict)  # part: a LightningDataModule
     module: dict[str, Any] = field(default_factory=dict)  # part: a LightningModule
@@ -131,9 +153,11 @@ class Root:
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)
+        one_of("on_failure", self.on_failure, ON_FAILURE)
+        _stages(self.stages)
         if not self.trainer.fast_dev_run and all(getattr(self.trainer, bound) is None for bound in BOUNDS):
             raise PodiumError("training has no end: set one of trainer.max_epochs, max_steps or max_time")
-        for name in ("data", "module", "model", "loss", "optimizer"):
+        for name in ("data", "module", "model", "loss", "optimizer", "launcher"):
             if "_target_" not in getattr(self, name):
                 raise PodiumError(f"{name} must be a part with _target_, got {show(getattr(self, name))}")
         if not self.best:
@@ -186,6 +210,50 @@ def _duration(key: str, value: str | None) -> None:
         )
     if not any(int(number) for number in match.groups()):
         raise PodiumError(f"{key} must be longer than no time, got {show(value)}")
+
+
+def _stages(stages: dict[str, Stage]) -> None:
+    """Names, fold counts, and that no stage learns from a model that has seen what it is validated on."""
+    counted: dict[int, str] = {}
+    before: list[str] = []
+    for name, stage in stages.items():
+        key = f"stages.{name}"
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise PodiumError(
+                f"{key}: a stage's name is its folder's: a to z, digits and _, not {show(name)}"
+            )
+        at_least(f"{key}.folds", stage.folds, 2, or_null=True)
+        if stage.folds:
+            counted.setdefault(stage.folds, name)
+        if len(counted) > 1:
+            (first, its), (second, other) = counted.items()
+            raise PodiumError(
+                f"{key}.folds: {its} has {first} and {other} {second}; all stages of a run share one set of folds"
+            )
+        _origin(f"{key}.init_from", stage.init_from, before, stages)
+        _origin(f"{key}.soft_labels_from", stage.soft_labels_from, before, stages)
+        if stage.init_from in stages and bool(stages[stage.init_from].folds) != bool(stage.folds):
+            raise PodiumError(
+                f"{key}.init_from: {name} and {stage.init_from} must both have folds or both none: "
+                "else the start weights have seen pictures that validate"
+            )
+        if stage.soft_labels_from in stages and not stages[stage.soft_labels_from].folds:
+            raise PodiumError(
+                f"{key}.soft_labels_from: {stage.soft_labels_from} needs folds: without them its model has seen "
+                f"every picture that it would teach; set stages.{stage.soft_labels_from}.folds=5"
+            )
+        before.append(name)
+
+
+def _origin(key: str, value: str | None, before: list[str], stages: dict[str, Stage]) -> None:
+    if value is None or value in before or (value not in stages and Path(value).exists()):
+        return
+    if value in stages:
+        raise PodiumError(f"{key}: {value} does not come before this stage")
+    raise PodiumError(
+        f"{key} must be an earlier stage ({', '.join(before) or 'there is none'}) or a path that exists; "
+        f"got {show(value)}{suggest(value, before)}"
+    )
 
 
 def _devices(key: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from common.config.explain import explain, said_by
+from common.config.nearest import show
 from common.config.schema import Root
 from common.errors import PodiumError
 
@@ -45,15 +46,29 @@ def typed(
 def _fill(node: DictConfig, values: Mapping[str, Any]) -> None:
     """Assign key by key, so that an error names the one that is wrong."""
     for key, value in values.items():
-        child = node._get_node(key) if key in node else None
+        child: Any = node._get_node(key) if key in node else None
         if (
             isinstance(child, DictConfig)
             and dataclasses.is_dataclass(OmegaConf.get_type(child))
             and isinstance(value, Mapping)
         ):
             _fill(child, value)
+        elif isinstance(value, Mapping) and (item := _item_of(child)):
+            for name, fields in value.items():
+                child[name] = item()
+                if not isinstance(fields, Mapping):
+                    raise PodiumError(f"{key}.{name} must be a dictionary, got {show(fields)}")
+                _fill(child._get_node(name), fields)
         else:
             node[key] = value
+
+
+def _item_of(node: Any) -> Any:
+    """The dataclass of a dictionary's values, or None: OmegaConf does not turn plain values into one by itself."""
+    if not isinstance(node, DictConfig):
+        return None
+    item = node._metadata.element_type
+    return item if dataclasses.is_dataclass(item) else None
 
 
 def _resolve(config: DictConfig | ListConfig) -> None:

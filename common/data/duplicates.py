@@ -6,11 +6,12 @@ those that also correlate by 0.95.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.sparse import coo_matrix
@@ -41,6 +42,17 @@ def near_duplicate_groups(
     similar = _correlation(distinct, first, second) >= min_correlation
     found = _components(first[similar], second[similar], len(distinct))
     return _by_first_appearance(found[copy_of]).tolist()
+
+
+def joined(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[int]:
+    """Groups of images that share a group by either table, directly or through others: 0, 1, … by appearance."""
+    columns = [pd.factorize(pd.Series(list(table)))[0] for table in (first, second)]
+    count = len(columns[0])
+    # images and the groups of both tables are nodes, memberships are edges
+    offset = columns[0].max(initial=-1) + 1 + count
+    nodes = np.concatenate([columns[0] + count, columns[1] + offset])
+    found = _components(np.tile(np.arange(count), 2), nodes, int(nodes.max(initial=-1)) + 1)
+    return _by_first_appearance(found[:count]).tolist()
 
 
 def perceptual_hash(image: Image) -> int:

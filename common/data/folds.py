@@ -1,4 +1,4 @@
-"""Folds and the validation split: by class, whole groups, the same for the same images in any order.
+"""Folds and held-out parts: by class, whole groups, the same for the same images in any order.
 
 A group counts for its most frequent label. Chance comes from a hash of (seed, image id), so neither the order
 of the table nor the names of the groups matter.
@@ -14,6 +14,52 @@ from numpy.typing import NDArray
 from common.errors import PodiumError
 
 Ints = NDArray[np.int64]
+
+PARTS = ("train", "valid", "choose", "score")
+
+
+def divide(
+    records: pd.DataFrame,
+    shares: dict[str, float],
+    folds: int | None,
+    seed: int,
+    known: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """The part and, of what is trained on, the fold of each record: columns part, fold; the records' index.
+
+    Of records (columns id, label, group; optionally train_only) each share goes to its part, the rest is «train».
+    What is only for training and shares a group with a picture of another part is «unused», so that nothing made
+    from a held-out picture is trained on. fold is in 0..folds-1, -1 outside of «train» and where folds is None.
+
+    shares: of valid, choose and score, in [0, 1).
+    known: a table (id, part, optionally fold) from an earlier call or of the user's; its images keep their places.
+        Raises PodiumError for a part or fold that does not exist.
+    """
+    part = pd.Series("train", index=records.index, name="part")
+    if known is not None:
+        strange = sorted(set(known["part"]) - {*PARTS, "unused"})
+        if strange:
+            raise PodiumError(f"part must be one of {', '.join(PARTS)}, got {strange[0]!r}")
+    left = 1.0
+    for name in reversed(PARTS[1:]):  # score first: the others can then change without touching it
+        rest = records[part == "train"]
+        kept = None if known is None else known.assign(part=np.where(known["part"] == name, "valid", "train"))
+        share = shares.get(name, 0.0)
+        if share or (kept is not None and (kept["part"] == "valid").any()):
+            # a share of nothing lets only what is known, and its groups, into the part
+            found = split(rest, max(share / left, np.finfo(float).tiny), seed, kept)
+            part[rest.index[found == "valid"]] = name
+        left -= share
+    if "train_only" in records:
+        part[records["train_only"] & (part != "train")] = "unused"
+    fold = pd.Series(-1, index=records.index, name="fold")
+    if folds is not None:
+        rows = records[part == "train"]
+        stored = None
+        if known is not None and "fold" in known:
+            stored = known[pd.to_numeric(known["fold"]) >= 0]
+        fold[rows.index] = assign(rows, folds, seed, stored)
+    return pd.DataFrame({"part": part, "fold": fold})
 
 
 def assign(records: pd.DataFrame, folds: int, seed: int, known: pd.DataFrame | None = None) -> pd.Series:

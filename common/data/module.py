@@ -1,5 +1,6 @@
 """ImageData: from a competition's records to batches, the same way for every competition."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from common.data import folds, pixels
+from common.data import pixels
+from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
-from common.data.duplicates import near_duplicate_groups
+from common.data.duplicates import joined, near_duplicate_groups
+from common.data.folds import PARTS, divide
 from common.data.images import ImageError, fit, read
 from common.data.sampler import EpochBatches
 from common.data.views import make_views
@@ -38,15 +41,22 @@ class ImageData(pl.LightningDataModule):
         interpolation: area, bilinear or bicubic.
         batch_size: images a training batch and device.
         workers: loader processes; 0 loads in the training process, which is fastest while views run on the batch.
-        valid: share of each class held out for validation, in (0, 1).
-        near_duplicates: keep near-duplicates on one side of the split (found by comparing pictures).
-        split: a stored `split.csv` (columns id, part) to use instead of a new one.
+        valid: share of each class held out to validate a stage without folds, in (0, 1).
+        choose: share that no stage trains on, to choose the members of a blend by, in [0, 1).
+        score: share that no stage trains on and nothing is chosen by, to be reported, in [0, 1).
+        near_duplicates: keep near-duplicates on one side of every split (found by comparing pictures).
+        split: a stored `folds.csv` (columns id, part and, for folds, fold) to use instead of a new one.
+        corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
         seed: of the split, the order and the views.
         views: `{"image": [...], "batch": {...}}`, see common/data/views.py.
-        folder: where `split.csv` and `bad_images.csv` are kept.
+        folder: where `folds.csv` and `bad_images.csv` are kept.
+        folds: number of folds that the run's training images are divided into, ≥ 2; None for no folds.
+        fold: the one that is validated; None: the part «valid» is.
         sample: whether `root` holds generated sample data.
     """
+
+    allow_absent_classes = False  # whether a class may have no image at all
 
     def __init__(
         self,
@@ -63,8 +73,13 @@ class ImageData(pl.LightningDataModule):
         batch_size: int = 64,
         workers: int = 0,
         valid: float = 0.1,
+        choose: float = 0.0,
+        score: float = 0.0,
         near_duplicates: bool = False,
         split: str | None = None,
+        corrections: str | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
         max_bad_share: float = 0.05,
         sample: bool = False,
     ) -> None:
@@ -75,16 +90,24 @@ class ImageData(pl.LightningDataModule):
             raise PodiumError(f"data.size must be [height, width] in pixels, got {size}")
         if batch_size < 1:
             raise PodiumError(f"data.batch_size must be at least 1, got {batch_size}")
-        if not 0 < valid < 1:
+        if not (0 < valid < 1 or (valid == 0 and folds)):
             raise PodiumError(f"data.valid must be in (0, 1), got {valid}")
+        for name, share in (("choose", choose), ("score", score)):
+            if not 0 <= share < 1:
+                raise PodiumError(f"data.{name} must be in [0, 1), got {share}")
+        if valid + choose + score >= 1:
+            raise PodiumError("data.valid, data.choose and data.score leave nothing to train on")
         self.root = Path(root)
         self.folder = Path(folder)
         self.seed = seed
         self.batch_size = batch_size
         self.workers = workers
-        self.valid = valid
+        self.shares = {"valid": valid, "choose": choose, "score": score}
+        self.folds = folds
+        self.fold = fold
         self.near_duplicates = near_duplicates
         self.stored_split = Path(split) if split else None
+        self.corrections = Path(corrections) if corrections else None
         self.max_bad_share = max_bad_share
         self.sample = sample
         self.preprocessing: dict[str, Any] = {
@@ -103,7 +126,8 @@ class ImageData(pl.LightningDataModule):
     def records(self) -> tuple[pd.DataFrame, list[str]]:
         """The labelled images (see common/data/records.py) and the class names, index = label.
 
-        A column `part` (train, valid) is used as the split where the data set brings one.
+        Columns `part` and `fold` are used as the split where the data set brings them. Rows whose bool column
+        `train_only` is true are trained on and never validated: pictures made from others, in the same group.
         """
         raise NotImplementedError(f"{type(self).__name__}.records")
 
@@ -118,6 +142,10 @@ class ImageData(pl.LightningDataModule):
             "data.root is not set: name the folder of your images, e.g. make train COMP=… DATA=<folder>"
         )
 
+    def prepare(self) -> Path:
+        """Write what training reads instead of the raw data set, once; returns where. Nothing by default."""
+        return self.root
+
     # What follows from it -----------------------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:
@@ -125,27 +153,49 @@ class ImageData(pl.LightningDataModule):
         if self.table is not None:
             return
         table, self.class_names = self.records()
+        if self.corrections is not None:
+            table = apply_corrections(table, self.class_names, self.corrections)
         to_size = partial(fit_to, preprocessing=self.preprocessing)
         self.pixels, rows, bad = pixels.decode(table["path"].tolist(), self._read(to_size))
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
+        if "train_only" not in table:
+            table["train_only"] = False
+        stored = self._stored()
         if self.near_duplicates:
-            found = near_duplicate_groups(self.pixels[row] for row in range(len(table)))
-            table["group"] = [f"duplicates-{group}" for group in found]
-        table["part"] = self._parts(table)
+            table["group"] = self._near_duplicates(table, stored)
+        if stored is None and "part" in table:
+            stored = table
+        table[["part", "fold"]] = divide(table, self.shares, self.folds, self.seed, stored)
+        self._report_straddling(table)
         self._check_classes(table)
         self.table = table
         # kept, since the learning rate of every step asks how long an epoch is
-        self._rows = {part: np.flatnonzero((table["part"] == part).to_numpy()) for part in ("train", "valid")}
-        self._save_split()
+        self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
+        if (
+            stored is None
+            or not (self.folder / "folds.csv").exists()
+            or set(stored["id"]) != set(table["id"])
+        ):
+            self._save_split()
         labels = table["label"].to_numpy()
         fits = None if self.image_view is None else to_size
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
         self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
 
     def rows(self, part: str) -> np.ndarray:
-        """Rows of the table that belong to `part` (train or valid), int64, ascending."""
+        """Rows of the table that belong to `part` (train, valid, choose or score), int64, ascending."""
         return self._rows[part]
+
+    def _members(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """part → bool (N,): whether this job uses the row so."""
+        part, whole = table["part"], ~table["train_only"]
+        found = {name: (part == name) & whole for name in PARTS}
+        found["train"] = part == "train"
+        if self.fold is not None:
+            mine = table["fold"] == self.fold
+            found |= {"train": (part == "train") & ~mine, "valid": (part == "train") & mine & whole}
+        return {name: member.to_numpy() for name, member in found.items()}
 
     def train_dataloader(self) -> DataLoader:
         """Endlessly resumable: each pass starts where the trainer's counters say."""
@@ -209,28 +259,42 @@ class ImageData(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _parts(self, table: pd.DataFrame) -> pd.Series:
-        kept = self.folder / "split.csv"
-        stored = kept if kept.exists() else self.stored_split
-        if stored is not None:
-            known = pd.read_csv(stored, dtype=str, keep_default_na=False)
-            missing = {"id", "part"} - set(known.columns)
-            if missing:
-                raise PodiumError(f"{stored}: column {', '.join(sorted(missing))} is missing")
-            return folds.split(table, self.valid, self.seed, known)
-        if "part" in table:
-            return table["part"]
-        return folds.split(table, self.valid, self.seed)
+    def _stored(self) -> pd.DataFrame | None:
+        """The split that this run has, or else the one that the user names."""
+        kept = self.folder / "folds.csv"
+        path = kept if kept.exists() else self.stored_split
+        if path is None:
+            return None
+        if not path.is_file():
+            raise PodiumError(f"data.split: there is no file {path}")
+        known = pd.read_csv(path, dtype=str, keep_default_na=False)
+        missing = {"id", "part"} - set(known.columns)
+        if missing:
+            raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")
+        return known
+
+    def _near_duplicates(self, table: pd.DataFrame, stored: pd.DataFrame | None) -> pd.Series:
+        """Groups by comparing pictures, joined with those that the records have; as stored, if all are there."""
+        if stored is not None and "group" in stored and set(table["id"]) <= set(stored["id"]):
+            return table["id"].map(stored.set_index("id")["group"])
+        found = near_duplicate_groups(self.pixels[row] for row in range(len(table)))
+        return pd.Series([f"duplicates-{group}" for group in joined(found, table["group"].tolist())])
 
     def _check_classes(self, table: pd.DataFrame) -> None:
+        members = self._members(table)
         for part in ("train", "valid"):
-            if not (table["part"] == part).any():
+            if not members[part].any() and (part == "train" or self.fold is not None or self.shares["valid"]):
                 raise PodiumError(
-                    f"{self.root}: no image is left in the {part} part ({len(table)} images, data.valid={self.valid})"
+                    f"{self.root}: no image is left in the {part} part ({len(table)} images, "
+                    + (f"data.valid={self.shares['valid']})" if self.fold is None else f"fold {self.fold})")
                 )
-        trained = set(table.loc[table["part"] == "train", "label"])
-        missing = [name for label, name in enumerate(self.class_names) if label not in trained]
-        if missing:
+        present = set(
+            table.loc[table["part"] == "train", "label"]
+        )  # of all folds: a small class may miss one
+        missing = [name for label, name in enumerate(self.class_names) if label not in present]
+        if missing and self.allow_absent_classes:
+            print(f"classes without a picture: {', '.join(missing)}")
+        elif missing:
             raise PodiumError(
                 f"{self.root}: {len(missing)} classes have no readable training image, the first is «{missing[0]}»"
             )
@@ -253,13 +317,21 @@ class ImageData(pl.LightningDataModule):
         print(f"left out: {message}")
 
     @rank_zero_only
+    def _report_straddling(self, table: pd.DataFrame) -> None:
+        """A split that the user or the data set brings may part near-duplicates; it is taken, and this is said."""
+        both = table[table["part"] != "unused"].groupby("group")["part"].nunique() > 1
+        if both.any():
+            print(f"{both.sum()} groups of near-duplicates stand on both sides of the split that is given")
+
+    @rank_zero_only
     def _save_split(self) -> None:
         assert self.table is not None
         table = self.table.assign(**{"class": [self.class_names[label] for label in self.table["label"]]})
         self.folder.mkdir(parents=True, exist_ok=True)
-        table[["id", "path", "label", "class", "group", "source", "part"]].to_csv(
-            self.folder / "split.csv", index=False
-        )
+        columns = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
+        partial_file = self.folder / f".folds.{os.getpid()}"
+        table[columns].to_csv(partial_file, index=False)
+        partial_file.replace(self.folder / "folds.csv")
 
 
 def fit_to(image: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:

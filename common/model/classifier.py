@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Timer
@@ -122,6 +123,10 @@ class ImageClassifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.metrics.compute())
+
+    def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
+        """Scores besides those of every competition, from columns id, label, predicted (class), probability (its)."""
+        return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["train_loss"] = {"sum": self.loss_sum.cpu(), "steps": self.loss_steps}

@@ -14,7 +14,7 @@ import yaml
 from common.errors import PodiumError
 
 RUNS = Path("runs")
-PER_CALL = {"run_dir", "new"}  # keys that say where to run, not what
+PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 
 def choose(config: dict[str, Any]) -> tuple[Path, str]:
@@ -86,7 +86,8 @@ def load_config(run: Path) -> dict[str, Any]:
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """`key: old → new` for every key in which two configurations differ, those of a single call left out."""
     found = []
-    for key in sorted({*old, *new} - (PER_CALL if not prefix else set()), key=str):
+    # choices say how the values came about; equal values are an equal configuration
+    for key in sorted({*old, *new} - (PER_CALL | {"choices"} if not prefix else set()), key=str):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             found += differences(before, after, f"{prefix}{key}.")

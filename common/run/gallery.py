@@ -1,5 +1,6 @@
 """The pictures of a run, drawn from its files."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +11,63 @@ from common.data.images import read
 from common.data.module import ImageData
 from common.run import folder, pictures, predictions
 from common.run.confusion import confusion
+from common.run.doubts import write_doubts
 from common.run.scores import confusion_counts
 
 MISTAKES, VIEWS = 40, 48  # tiles a sheet
 
 
-def draw(run: Path, job: Path) -> None:
-    """Write learning curves, confusion matrix and the worst mistakes of `job` into `run/pictures`."""
-    history = job / "history.csv"
-    if history.exists():
-        _save(pictures.learning_curves(pd.read_csv(history)), run / "pictures" / "learning_curves.png")
-    if not (job / "predictions.parquet").exists():
-        return
-    table, probabilities = predictions.read(job / "predictions.parquet")
-    split = pd.read_csv(run / "split.csv", dtype={"id": str, "class": str}, keep_default_na=False)
-    names = [str(name) for name in split.drop_duplicates("label").sort_values("label")["class"]]
-    labels, predicted = table["label"].to_numpy(), probabilities.argmax(axis=1)
-    counts = confusion_counts(labels, predicted, len(names))
-    _save(confusion(counts, names), run / "pictures" / "confusion.png")
-    wrong = table.assign(predicted=predicted, probability=probabilities.max(axis=1))[labels != predicted]
-    wrong = wrong.sort_values("probability", ascending=False).head(MISTAKES)
+def draw(run: Path, jobs: list[Path]) -> None:
+    """Write learning curves, confusion matrix, the worst mistakes and the views of `jobs` into `run/pictures`.
+
+    jobs: the folds of one stage, or its only job.
+    """
+    if (jobs[0] / "views.png").exists():
+        shutil.copyfile(jobs[0] / "views.png", _in(run, "views"))
+    histories = [pd.read_csv(job / "history.csv") for job in jobs if (job / "history.csv").exists()]
+    if histories:
+        folds = [history.assign(fold=number) for number, history in enumerate(histories)]
+        _save(pictures.learning_curves(pd.concat(folds, ignore_index=True)), _in(run, "learning_curves"))
+    tables = [predictions.read_top(job / "predictions.parquet") for job in jobs]
+    table = pd.concat(tables, ignore_index=True)
+    split = pd.read_csv(run / "folds.csv", dtype={"id": str, "class": str}, keep_default_na=False)
+    names = class_names(jobs[0])
+    labels, predicted = table["label"].to_numpy(), table["predicted"].to_numpy()
+    _save(confusion(confusion_counts(labels, predicted, len(names)), names), _in(run, "confusion"))
+    wrong = table[labels != predicted].sort_values("probability", ascending=False).head(MISTAKES)
     if len(wrong):
-        path_of = split.set_index("id")["path"]
-        channels = folder.load_config(run)["data"].get("channels", 3)
-        images = [read(path_of[image], channels) for image in wrong["id"]]
-        _save(pictures.worst_mistakes(images, wrong, names), run / "pictures" / "worst_mistakes.png")
+        images = _images(run, split, wrong["id"].tolist())
+        _save(pictures.worst_mistakes(images, wrong, names), _in(run, "worst_mistakes"))
+
+
+def doubts(run: Path, table: Path, names: list[str]) -> None:
+    """Write `doubts.csv` from out-of-fold predictions, and a sheet of the most doubtful."""
+    found = write_doubts(run, table, names)
+    if found is None or not len(found):
+        return
+    found = found.head(MISTAKES)
+    label_of = {name: label for label, name in enumerate(names)}
+    rows = found.assign(label=found["was"].map(label_of), predicted=found["class"].map(label_of))
+    split = pd.read_csv(run / "folds.csv", dtype={"id": str, "class": str}, keep_default_na=False)
+    images = _images(run, split, rows["id"].tolist())
+    title = "Labels that models doubt which have not seen the picture"
+    _save(pictures.worst_mistakes(images, rows, names, title, ("label", "seen")), _in(run, "doubts"))
+
+
+def class_names(job: Path) -> list[str]:
+    """Index = label, as the job's scores list them."""
+    return [str(row["class"]) for row in folder.load_json(job / "scores.json")["per_class"]]
+
+
+def _images(run: Path, split: pd.DataFrame, ids: list[str]) -> list[np.ndarray]:
+    path_of = split.set_index("id")["path"]
+    channels = folder.load_config(run)["data"].get("channels", 3)
+    return [read(path_of[image], channels) for image in ids]
+
+
+def _in(run: Path, name: str) -> Path:
+    (run / "pictures").mkdir(parents=True, exist_ok=True)
+    return run / "pictures" / f"{name}.png"
 
 
 def draw_views(path: Path, data: ImageData) -> None:

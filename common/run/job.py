@@ -1,8 +1,11 @@
 """A job: one training of one model, a function from files to files.
 
-It reads `config.yaml` in its folder and leaves `history.csv`, `last.ckpt`, `best.ckpt` (and one more checkpoint for
-each further metric of `best`), `predictions.parquet`, `scores.json` and, last, `done`. Killed at any moment and
-started again, it goes on from `last.ckpt`.
+It reads `config.yaml` in its folder, its run's `folds.csv` and what earlier jobs left, and leaves `history.csv`,
+`last.ckpt`, `best.ckpt` (and one more checkpoint for each further metric of `best`), `predictions.parquet` of what it
+validates (and `predictions_choose.parquet`, `predictions_score.parquet` of the parts that no stage trains on),
+`scores.json` and, last, `done`. Killed at any moment and started again, it goes on from `last.ckpt`.
+
+Where one model trains in several processes, all of them run this; the first alone writes, predicts and scores.
 """
 
 import logging
@@ -11,7 +14,7 @@ import shutil
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,13 @@ from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
 from common.callbacks.history import History
 from common.callbacks.progress import Progress
 from common.callbacks.seed_steps import SeedSteps
-from common.config.nearest import suggest
+from common.config.nearest import listed, suggest
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
+from common.model.pretrained import load_state
 from common.run import folder as folders
-from common.run import predictions, trial
+from common.run import predictions, stages, trial
 from common.run.gallery import draw_views
 
 TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the others are read here
@@ -47,24 +51,62 @@ def run_job(job: Path) -> None:
 
     Raises PodiumError for a mistake in configuration or data, Stopped if a signal asked to stop.
     """
-    with folders.lock(job):
+    with folders.lock(job) if is_first_process() else nullcontext():
         if folders.is_done(job):
             return
-        config = folders.load_config(job)
+        (job / "failed.txt").unlink(missing_ok=True)
+        run = job.parent.parent
+        config = with_teacher(folders.load_config(job), run)
         quiet_lightning()
-        torch.set_num_threads(config["trainer"]["threads"] or os.cpu_count() or 1)
+        torch.set_num_threads(threads(config))
         pl.seed_everything(config["seed"], verbose=False)
-        data = make_data(config, job.parent.parent)
+        data = make_data(config, run)
         data.setup()
-        module = make_module(config, data)
-        train(config, job, data, module)
-        score_checkpoints(config, job, data)
-        folders.write_text(job / "done", "")
+        if config["weights_from"]:
+            take_checkpoints(config, job, run)
+        else:
+            train(config, job, data, make_module(config, data))
+        if is_first_process():
+            score_checkpoints(config, job, data)
+            folders.write_text(job / "done", "")
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes, of those that train one model together."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def threads(config: dict[str, Any]) -> int:
+    """CPU threads of this job: as configured, else its share of the machine's cores where jobs run side by side."""
+    return config["trainer"]["threads"] or int(os.environ.get("PODIUM_THREADS", os.cpu_count() or 1))
+
+
+def with_teacher(config: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The configuration with the teacher's table in place."""
+    table = stages.soft_labels_table(config, run)
+    if table is None:
+        return config
+    part = {**config["callbacks"]["soft_labels"], "path": str(table)}
+    return {**config, "callbacks": {**config["callbacks"], "soft_labels": part}}
+
+
+def take_checkpoints(config: dict[str, Any], job: Path, run: Path) -> None:
+    """Instead of training: the checkpoints of the same job of the run `weights_from`."""
+    origin = Path(config["weights_from"]) / "jobs" / job.name
+    for target in best_paths(config, job).values():
+        if not (origin / target.name).exists():
+            raise PodiumError(f"weights_from: there is no {origin / target.name}")
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.copyfile(origin / target.name, partial)
+        partial.replace(target)
+    if (origin / "views.png").exists():
+        shutil.copyfile(origin / "views.png", job / "views.png")
 
 
 def make_data(config: dict[str, Any], run: Path) -> ImageData:
     """The competition's data module, which keeps its split in the run folder."""
-    return build(config["data"], seed=config["seed"], views=config["views"], folder=str(run))
+    place = {key: config.get("job", {}).get(key) for key in ("folds", "fold")}
+    return build(config["data"], seed=config["seed"], views=config["views"], folder=str(run), **place)
 
 
 def make_module(config: dict[str, Any], data: ImageData) -> ImageClassifier:
@@ -92,11 +134,12 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     module.memory_format = trial.FORMATS[speed["memory_format"]]
     module.net.to(memory_format=module.memory_format)  # type: ignore[call-overload]
     _check_metrics(config, module)
+    _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
     last = SaveLast(str(job / "last.ckpt"), options["save_every_seconds"])
     callbacks = [
         *make_callbacks(config),
         SeedSteps(config["seed"]),
-        Progress(job.name, str(job / "log.txt"), options["enable_progress_bar"]),
+        Progress(title(config, job), str(job / "log.txt"), options["enable_progress_bar"]),
         History(str(job / "history.csv")),
         *(
             SaveBest(str(path), metric, config["best"][metric])
@@ -120,15 +163,35 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         use_distributed_sampler=False,
     )
     resume = job / "last.ckpt"
-    if not (job / "views.png").exists():
+    if is_first_process() and not (job / "views.png").exists():
         draw_views(job / "views.png", data)
     with _signals_to(last):
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
         )
-    for path in best_paths(config, job).values():
+    for path in best_paths(config, job).values() if is_first_process() else ():
         if not path.exists():  # validation was switched off: the last is all there is
             shutil.copyfile(resume, path)
+
+
+def title(config: dict[str, Any], job: Path) -> str:
+    """What lines of this job begin with: nothing where it is the run's only one."""
+    place = config["job"]
+    return f"{job.name} ({place['number']}/{place['of']})" if place["of"] > 1 else ""
+
+
+def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> None:
+    """Load start weights by name; what is left out or left as it was is listed in `init.json`."""
+    if checkpoint is None or (job / "last.ckpt").exists():
+        return
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    loaded = load_state(module.net, weights, str(checkpoint))
+    folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded)})
+    print(f"{job.name}: {len(loaded.fitted)} tensors from {checkpoint}")
+    if loaded.left_out:
+        print(f"{job.name}: left out: {listed(f'{name} ({why})' for name, why in loaded.left_out.items())}")
+    if loaded.missing:
+        print(f"{job.name}: not there, so as made: {listed(loaded.missing)}")
 
 
 def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
@@ -167,38 +230,67 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
 
 
 def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> None:
-    """Predict the validation part from each best checkpoint, loaded afresh, and write what it scores."""
-    rows = data.rows("valid")
+    """Predict what no training picture is in, from each best checkpoint loaded afresh, and write what it scores."""
     assert data.table is not None
-    table = data.table.iloc[rows]
-    labels = table["label"].to_numpy()
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    further: dict[str, Any] = {}
     for metric, path in best_paths(config, job).items():
         if not path.exists():
             continue
         module = load_module(config, path)
-        probabilities = predict_rows(module, data, rows, config["trainer"]["accelerator"])
-        scores = predictions.score(labels, probabilities, data.class_names)
-        scores["epoch"] = torch.load(path, map_location="cpu", weights_only=True)["epoch"] + 1
-        found[path.name] = {"chosen_by": metric, **scores}
+        epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"] + 1
+        found = {"chosen_by": metric, "epoch": epoch}
+        for part in ("valid", "choose", "score"):
+            rows = data.rows(part)
+            if not len(rows):
+                continue
+            table = data.table.iloc[rows]
+            labels = table["label"].to_numpy()
+            file = predictions_path(job, part) if path.name == "best.ckpt" else job / ".further.parquet"
+            pieces = predict_rows(module, data, rows, config["trainer"]["accelerator"])
+            predictions.write(file, table["id"].tolist(), labels, pieces)
+            of_part = score_table(file, module, data.class_names)
+            if path.name == "best.ckpt":
+                scores |= scores_of_part(part, of_part)
+            elif part == "valid":
+                found |= of_part
         if path.name == "best.ckpt":
-            predictions.write(job / "predictions.parquet", table["id"].tolist(), labels, probabilities)
-    best = found.pop("best.ckpt", {})
-    named = {f"valid_{key}" if key in ("top1", "top5", "loss") else key: value for key, value in best.items()}
-    folders.write_json(job / "scores.json", {**named, "checkpoints": found})
+            scores |= {"chosen_by": metric, "epoch": epoch}
+        else:
+            further[path.name] = found
+    (job / ".further.parquet").unlink(missing_ok=True)
+    folders.write_json(job / "scores.json", {**scores, "checkpoints": further})
 
 
-def predict_rows(module: ImageClassifier, data: ImageData, rows: np.ndarray, accelerator: str) -> np.ndarray:
-    """Probabilities of these rows of the data, in their order: float32 (N, K)."""
+def score_table(file: Path, module: ImageClassifier, class_names: list[str]) -> dict[str, Any]:
+    """What predictions score: what all competitions measure, and what this one's module adds."""
+    return predictions.score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
+
+
+def predictions_path(job: Path, part: str) -> Path:
+    """Where a job's predictions of a part are."""
+    return job / ("predictions.parquet" if part == "valid" else f"predictions_{part}.parquet")
+
+
+def scores_of_part(part: str, scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores under names that tell the part: valid_top1, score_top1, …; images and per_class are those of valid."""
+    named = {f"{part}_{key}": value for key, value in scores.items() if key != "per_class"}
+    if part == "valid":
+        named |= {"images": named.pop("valid_images"), "per_class": scores["per_class"]}
+    return named
+
+
+def predict_rows(
+    module: ImageClassifier, data: ImageData, rows: np.ndarray, accelerator: str
+) -> Iterator[np.ndarray]:
+    """Probabilities of these rows of the data, in their order: pieces of float32 (N, K)."""
     device = device_of(accelerator)
     module.to(device)
-    chunks = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), 2 * data.batch_size):
-            items = [(0, int(row)) for row in rows[start : start + 2 * data.batch_size]]
+    for start in range(0, len(rows), 2 * data.batch_size):
+        items = [(0, int(row)) for row in rows[start : start + 2 * data.batch_size]]
+        with torch.inference_mode():
             images = data.valid_images.__getitems__(items)["image"].to(device).float().div_(255)
-            chunks.append(module.seams.predict(images).float().cpu().numpy())
-    return np.concatenate(chunks)
+            yield module.seams.predict(images).float().cpu().numpy()
 
 
 def device_of(accelerator: str) -> torch.device:

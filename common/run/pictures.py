@@ -64,7 +64,11 @@ def learning_curves(history: pd.DataFrame) -> Figure:
 
 
 def worst_mistakes(
-    images: Sequence[NDArray[np.uint8]], rows: pd.DataFrame, class_names: Sequence[str]
+    images: Sequence[NDArray[np.uint8]],
+    rows: pd.DataFrame,
+    class_names: Sequence[str],
+    title: str = "Most confident mistakes",
+    words: tuple[str, str] = ("true", "pred."),
 ) -> Figure:
     """The images of the most confident mistakes, each with its true and its predicted class.
 
@@ -77,15 +81,15 @@ def worst_mistakes(
     names = drawable([class_names[i] for i in labels + predicted], labels + predicted)
     tile, word_width = 1.9, 0.36
     with look():
-        figure, places = _sheet(len(rows), 5, tile, 0.58, 0.25, "Most confident mistakes", names.note)
+        figure, places = _sheet(len(rows), 5, tile, 0.58, 0.25, title, names.note)
         for i, (left, top) in enumerate(places):
             _show(box(figure, left, top, tile, tile), images[i])
             sure, top = f"{rows['probability'].iloc[i]:.1%}", top + tile
             write(figure, left + tile, top + 0.26, sure, 8, color=VERMILION, ha="right")
             room = tile - word_width - width_of(sure, None, 8) - 0.08
             for y, word, name, colour in (
-                (0.07, "true", names.shown[i], BLUE),
-                (0.25, "pred.", names.shown[len(rows) + i], VERMILION),
+                (0.07, words[0], names.shown[i], BLUE),
+                (0.25, words[1], names.shown[len(rows) + i], VERMILION),
             ):
                 write(figure, left, top + y + 0.01, word, 8, color=GREY)
                 name = fitted(name, names.font, 9, room)

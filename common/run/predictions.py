@@ -1,5 +1,11 @@
-"""Predictions of a part of the data, and the scores computed from them."""
+"""Predictions of a part of the data, and the scores computed from them, in bounded memory.
 
+Parquet with the columns id (str), label (int64), probabilities (K float32) and, where several models predicted, fold
+(int64). Above 512 classes a row keeps only the 32 most probable: `classes` (32 int32), `probabilities` (32 float32),
+and `others`, the mass of all the rest, which reading spreads evenly.
+"""
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +16,129 @@ import pyarrow.parquet as pq
 
 from common.run.scores import class_table, log_loss, topk_accuracy
 
+WIDE, KEPT = 512, 32  # classes above which a row keeps only so many
+ROWS = 1024  # a piece of a file: at 50,000 classes 200 MB once read
 
-def write(path: Path, ids: list[str], labels: np.ndarray, probabilities: np.ndarray) -> None:
-    """Parquet: id, label int64, probabilities (K float32 each), in the given order; whole or not at all."""
-    flat = pa.array(probabilities.astype(np.float32).reshape(-1))
-    lists = pa.FixedSizeListArray.from_arrays(flat, probabilities.shape[1])
-    table = pa.table({"id": ids, "label": labels.astype(np.int64), "probabilities": lists})
+
+def write(
+    path: Path,
+    ids: list[str],
+    labels: np.ndarray,
+    probabilities: np.ndarray | Iterable[np.ndarray],
+    folds: np.ndarray | None = None,
+) -> None:
+    """Write the rows in the given order, whole or not at all.
+
+    probabilities: float32 (N, K), or pieces of it as they are computed.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial)
+    pieces = [probabilities] if isinstance(probabilities, np.ndarray) else probabilities
+    writer, done = None, 0
+    try:
+        for piece in pieces:
+            rows = slice(done, done + len(piece))
+            columns: dict[str, Any] = {"id": ids[rows], "label": np.asarray(labels[rows], np.int64)}
+            if folds is not None:
+                columns["fold"] = np.asarray(folds[rows], np.int64)
+            table = pa.table(columns | _columns(np.asarray(piece, np.float32)))
+            if writer is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                metadata = {"classes": str(piece.shape[1])}
+                writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
+            writer.write_table(table, row_group_size=ROWS)
+            done += len(piece)
+    finally:
+        if writer is not None:
+            writer.close()
+    if done != len(ids):
+        raise ValueError(f"{len(ids)} ids, but {done} rows of probabilities")
     partial.replace(path)
 
 
+def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time."""
+    file = pq.ParquetFile(path)
+    classes = int((file.schema_arrow.metadata or {}).get(b"classes", 0))
+    names = [name for name in ("id", "label", "fold") if name in file.schema_arrow.names]
+    for batch in file.iter_batches(ROWS):
+        frame = batch.select(names).to_pandas()
+        rows = len(frame)
+        flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
+        if rows == 0 or len(flat) == 0 or len(flat) % rows:
+            raise ValueError(f"rows of probabilities differ in length ({len(flat)} values in {rows} rows)")
+        kept = flat.reshape(rows, -1)
+        if "others" not in batch.schema.names:
+            yield frame, kept
+            continue
+        dense = np.empty((rows, classes), np.float32)
+        dense[:] = batch.column("others").to_numpy()[:, None] / (classes - KEPT)
+        which = batch.column("classes").flatten().to_numpy(zero_copy_only=False).reshape(rows, -1)
+        np.put_along_axis(dense, which.astype(np.int64), kept, axis=1)
+        yield frame, dense
+
+
 def read(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """(columns id, label; probabilities float32 (N, K))."""
-    table = pq.read_table(path)
-    frame = table.select(["id", "label"]).to_pandas()
-    probabilities = np.stack(table["probabilities"].to_pandas().to_list()).astype(np.float32)
-    return frame, probabilities
+    """All rows at once: (columns id, label and, if there, fold; probabilities float32 (N, K))."""
+    frames, rows = zip(*batches(path), strict=True)
+    return pd.concat(frames, ignore_index=True), np.concatenate(rows)
+
+
+def read_top(path: Path) -> pd.DataFrame:
+    """Columns id, label, predicted (most probable class, int64), probability (of that class, in [0, 1])."""
+    pieces = [NOTHING]
+    for frame, rows in batches(path):
+        predicted = rows.argmax(1)
+        probability = rows[np.arange(len(rows)), predicted].astype(np.float64)
+        pieces.append(frame[["id", "label"]].assign(predicted=predicted, probability=probability))
+    return pd.concat(pieces[1:] or pieces, ignore_index=True)
+
+
+NOTHING = pd.DataFrame({"id": [], "label": [], "predicted": [], "probability": []})
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]) -> dict[str, Any]:
     """top1, top5 (shares in [0, 1]), loss (nats), images, and precision, recall, support per class."""
-    scores: dict[str, Any] = {"top1": topk_accuracy(probabilities, labels, 1)}
-    if len(class_names) >= 5:
-        scores["top5"] = topk_accuracy(probabilities, labels, 5)
-    scores["loss"] = log_loss(probabilities, labels)
-    scores["images"] = len(labels)
-    table = class_table(labels, probabilities.argmax(axis=1), class_names)
-    scores["per_class"] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return scores
+    return _score([(labels, probabilities)], class_names)
+
+
+def score_file(path: Path, class_names: list[str]) -> dict[str, Any]:
+    """As `score`, of a file."""
+    return _score(((frame["label"].to_numpy(), rows) for frame, rows in batches(path)), class_names)
+
+
+def _score(pieces: Iterable[tuple[np.ndarray, np.ndarray]], class_names: list[str]) -> dict[str, Any]:
+    sums = {"top1": 0.0, "top5": 0.0, "loss": 0.0}
+    labels, predicted = [], []
+    for known, rows in pieces:
+        sums["top1"] += len(known) * topk_accuracy(rows, known, 1)
+        sums["loss"] += len(known) * log_loss(rows, known)
+        if len(class_names) >= 5:
+            sums["top5"] += len(known) * topk_accuracy(rows, known, 5)
+        labels.append(known)
+        predicted.append(rows.argmax(axis=1))
+    known = np.concatenate(labels)
+    found: dict[str, Any] = {name: total / len(known) for name, total in sums.items()}
+    if len(class_names) < 5:
+        del found["top5"]
+    table = class_table(known, np.concatenate(predicted), class_names)
+    per_class = table.astype(object).where(table.notna(), None).to_dict("records")
+    return {**found, "images": len(known), "per_class": per_class}
+
+
+def _columns(rows: np.ndarray) -> dict[str, Any]:
+    if rows.shape[1] <= WIDE:
+        return {"probabilities": _lists(rows)}
+    which = np.argpartition(-rows, KEPT - 1, axis=1)[:, :KEPT]
+    kept = np.take_along_axis(rows, which, axis=1)
+    order = np.argsort(-kept, axis=1, kind="stable")
+    which, kept = np.take_along_axis(which, order, axis=1), np.take_along_axis(kept, order, axis=1)
+    others = (rows.sum(axis=1, dtype=np.float64) - kept.sum(axis=1, dtype=np.float64)).clip(0)
+    return {
+        "classes": _lists(which.astype(np.int32)),
+        "probabilities": _lists(kept),
+        "others": others.astype(np.float32),
+    }
+
+
+def _lists(rows: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])

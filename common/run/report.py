@@ -15,6 +15,7 @@ PICTURES = {
     "learning_curves": "Learning curves",
     "confusion": "Confusion matrix",
     "worst_mistakes": "The most confident mistakes",
+    "doubts": "Labels that models doubt which have not seen the picture",
     "views": "Training images as the network saw them",
 }
 
@@ -27,7 +28,7 @@ def write_report(run: Path) -> Path:
     results = read_results(run)
     scores = [
         {
-            "checkpoint": row["checkpoint"],
+            "model": row["model"],
             "part": row["part"],
             **{name: formatted(name, row[name]) for name in HEADS},
         }

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from common.errors import PodiumError
+from common.run.predictions import NOTHING, read_top
 
-WHOLE_RUN = "whole run"
 DAMAGED = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # what readers raise for a damaged file
 T = TypeVar("T")
 
@@ -80,16 +79,16 @@ class Results:
         return [job for job in self.jobs if job.stage == self.jobs[-1].stage]
 
     def predictions(self) -> pd.DataFrame:
-        """The last stage's validation predictions, folds joined; see `read_predictions`. Damage goes to `notes`."""
+        """The last stage's validation predictions, folds joined; see `predictions.read_top`. Damage goes to `notes`."""
         tables = []
         for job in self.last_stage():
             path = job.folder / "predictions.parquet"
             if path.is_file():
-                tables.append(_attempt(path, read_predictions, _NO_PREDICTIONS, self.notes))
-        return pd.concat(tables, ignore_index=True) if tables else _NO_PREDICTIONS
+                tables.append(_attempt(path, read_top, NOTHING, self.notes))
+        return pd.concat(tables, ignore_index=True) if tables else NOTHING
 
     def class_names(self, at_least: int = 0) -> list[str]:
-        """Names in label order, from split.csv, else from scores.json; a class that neither names is its number."""
+        """Names in label order, from folds.csv, else from scores.json; a class that neither names is its number."""
         if len(self.split):
             known = self.split[self.split["label"] >= 0].drop_duplicates("label")
             names = dict(zip(known["label"].tolist(), known["class"].tolist(), strict=True))
@@ -107,28 +106,64 @@ class Results:
         )
 
     def score_table(self) -> pd.DataFrame:
-        """One row per checkpoint and part of the data: checkpoint, part, images, top1, top5, loss, then others.
+        """One row a model or mean of models and part of the data: model, part, images, top1, top5, loss, others.
 
-        part: "validation" (which chose the checkpoint) or "test" (which chose nothing). images: NaN if unknown.
+        part: see PARTS. images: NaN if unknown.
         """
-        parts_of_split = self.split["part"].value_counts() if len(self.split) else {}
-        whole = _parts(self.scores)
-        for part, row in whole.items():
-            row.setdefault("images", float(parts_of_split.get(part, np.nan)))
         rows = []
         for job in self.jobs:
-            for part, row in _parts(job.scores).items():
-                rows.append({"checkpoint": job.name, "part": PARTS[part], **row})
-                if len(self.jobs) == 1 and whole.get(part) == row:
-                    del whole[part]  # one job is the whole run: once is enough
-        rows += [{"checkpoint": WHOLE_RUN, "part": PARTS[part], **row} for part, row in whole.items()]
+            parts = _parts(job.scores)
+            shown = parts if len(self.jobs) == 1 else {"valid": parts.get("valid")}
+            rows += [{"model": job.name, "part": PARTS[part], **row} for part, row in shown.items() if row]
+        for name, scores in self.stages().items():
+            count = sum(job.stage == name for job in self.jobs)
+            for part, row in _parts(scores).items():
+                if part == "valid" and count > 1:
+                    rows.append({"model": f"{name}: each fold by its model", "part": PARTS[part], **row})
+                elif part != "valid" and len(self.jobs) != 1:
+                    models = f"mean of {count} models" if count > 1 else "its model"
+                    rows.append({"model": f"{name}: {models}", "part": PARTS[part], **row})
         table = pd.DataFrame(rows)
-        first = ["checkpoint", "part", "images", "top1", "top5", "loss"]
+        first = ["model", "part", "images", "top1", "top5", "loss"]
         return table.reindex(columns=first + [name for name in table.columns if name not in first])
 
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Stage → its scores, in order."""
+        if "stages" in self.scores:
+            return self.scores["stages"]
+        return {self.jobs[-1].stage if self.jobs else "blend": self.scores} if self.scores else {}
 
-PARTS = {"valid": "validation", "test": "test"}  # prefix of a score → part of the data
-_NO_PREDICTIONS = pd.DataFrame({"id": [], "label": [], "predicted": [], "probability": []})
+    def remarks(self) -> list[str]:
+        """What a reader of the scores must know: spreads over folds, and which numbers chose and which did not."""
+        said = ["Validation scores chose the checkpoints, so they are a little optimistic."]
+        for name, scores in self.stages().items():
+            for metric, found in scores.get("folds", {}).items():
+                if metric == "valid_top1" and found["sd"] is not None:
+                    mean, sd = 100 * found["mean"], 100 * found["sd"]
+                    said.append(
+                        f"{name}: top-1 {mean:.2f} ± {sd:.2f} % (mean ± sd of {len(found['folds'])} folds)"
+                    )
+        taught = [
+            name
+            for name, stage in _section(self.config, "stages").items()
+            if stage.get("soft_labels_from") is not None
+        ]
+        part = "The part «score» was in no fold: it compares them."
+        none = "There is no part outside the folds to compare them on: data.score=0.1 holds one out."
+        if taught:
+            has_part = any("score_top1" in scores for scores in self.stages().values())
+            said.append(
+                f"The teachers of {', '.join(taught)} have seen the labels of each other's folds, so validation "
+                f"flatters it against its teachers. {part if has_part else none}"
+            )
+        return said
+
+
+PARTS = {
+    "valid": "validation",
+    "choose": "choose, in no fold",
+    "score": "score, in no fold",
+}  # by a score's prefix
 
 
 def read_results(run: Path) -> Results:
@@ -155,40 +190,11 @@ def read_results(run: Path) -> Results:
         environment=_attempt(run / "environment.json", _mapping, {}, notes),
         model=_attempt(run / "model.json", _mapping, {}, notes),
         scores=_attempt(run / "scores.json", _mapping, {}, notes),
-        split=_attempt(run / "split.csv", _split, pd.DataFrame(), notes),
+        split=_attempt(run / "folds.csv", _split, pd.DataFrame(), notes),
         bad_images=_attempt(run / "bad_images.csv", _strings, pd.DataFrame(), notes),
         jobs=sorted(jobs, key=lambda job: (begun[job.stage], job.stage, job.fold)),
         notes=notes,
     )
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """predictions.parquet → id, label, predicted (most probable class), probability (of that class, in [0, 1]).
-
-    Read in pieces: the probabilities of all images need never fit in memory. Raises ValueError if the rows of
-    probabilities differ in length.
-    """
-    import pyarrow.parquet as parquet
-
-    pieces = []
-    for batch in parquet.ParquetFile(path).iter_batches(256, columns=["id", "label", "probabilities"]):
-        rows = len(batch)
-        flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
-        if rows == 0 or len(flat) % rows or len(flat) == 0:
-            raise ValueError(f"rows of probabilities differ in length ({len(flat)} values in {rows} rows)")
-        probabilities = flat.reshape(rows, -1)
-        predicted = probabilities.argmax(1)
-        pieces.append(
-            pd.DataFrame(
-                {
-                    "id": batch.column("id").to_pylist(),
-                    "label": batch.column("label").to_numpy(zero_copy_only=False).astype(np.int64),
-                    "predicted": predicted.astype(np.int64),
-                    "probability": probabilities[np.arange(rows), predicted].astype(np.float64),
-                }
-            )
-        )
-    return pd.concat(pieces, ignore_index=True) if pieces else _NO_PREDICTIONS
 
 
 def _parts(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -198,8 +204,8 @@ def _parts(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
         prefix, _, name = key.partition("_")
         if prefix in PARTS and name and isinstance(value, int | float) and not isinstance(value, bool):
             parts.setdefault(prefix, {})[name] = float(value)
-    if len(parts) == 1 and isinstance(scores.get("images"), int | float):
-        next(iter(parts.values())).setdefault("images", float(scores["images"]))
+    if "valid" in parts and isinstance(scores.get("images"), int | float):
+        parts["valid"].setdefault("images", float(scores["images"]))
     return parts
 
 

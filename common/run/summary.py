@@ -19,6 +19,8 @@ def print_summary(run: Path, console: Console) -> None:
             "SAMPLE DATA: these scores are of generated pictures, not of the competition's", style="bold"
         )
     console.print(_scores(results))
+    for remark in results.remarks():
+        console.print(remark, markup=False)
     model = results.model
     if model:
         console.print(
@@ -42,12 +44,9 @@ def print_summary(run: Path, console: Console) -> None:
 
 
 def _scores(results: Results) -> Table:
-    table = Table(
-        "checkpoint", "of", *HEADS.values(), title="the checkpoint was chosen by its validation score"
-    )
-    scores = results.score_table()
-    for _, row in scores.iterrows():
-        table.add_row(row["checkpoint"], row["part"], *(formatted(name, row[name]) for name in HEADS))
+    table = Table("model", "part", *HEADS.values())
+    for _, row in results.score_table().iterrows():
+        table.add_row(row["model"], row["part"], *(formatted(name, row[name]) for name in HEADS))
     return table
 
 

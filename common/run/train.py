@@ -1,6 +1,5 @@
 """The verb `train`: from a configuration to a finished run folder."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,14 @@ from rich.console import Console
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.run import environment, folder
-from common.run.gallery import draw
-from common.run.job import load_module, make_callbacks, make_data, run_job
+from common.run.gallery import doubts, draw
+from common.run.job import load_module, make_callbacks, make_data
+from common.run.members import Member, write_members
+from common.run.outcome import write_scores
 from common.run.report import write_report
+from common.run.stages import Job, check_origins, fold_count, jobs_of, out_of_fold_path
 from common.run.summary import print_summary
+from common.run.waves import run_alone, run_waves
 
 SAMPLES = Path("data")
 
@@ -22,20 +25,33 @@ SAMPLES = Path("data")
 def train(config: dict[str, Any]) -> Path:
     """Run what is left of the configuration's jobs, then write scores, pictures and report.
 
-    Returns the run folder. Raises PodiumError for what the user can mend, Stopped after a signal.
+    Returns the run folder. Raises PodiumError for what the user can mend, JobsFailed if one of several jobs did not
+    end well, Stopped after a signal.
     """
     config = with_data(config)
-    make_data(config, folder.RUNS)  # only made: what does not fit is said before a run folder is begun
-    make_callbacks(config)
+    waves = jobs_of(config)
+    for wave in waves:  # only made: what does not fit is said before a run folder is begun
+        make_data(wave[0].config, folder.RUNS)
+        make_callbacks(wave[0].config)
     run, why = folder.choose(config)
     print(why, flush=True)
     if not folder.is_done(run):
         with folder.lock(run):
-            job = start(run, config)
-            run_job(job)
-            finish(run, job)
+            start(run, config, waves)
+            if sum(map(len, waves)) == 1 and is_one_process(config):
+                run_alone(run, waves[0][0])
+            else:
+                divide_data(run, config, waves)
+                run_waves(run, waves, config)
+            finish(run, waves)
     print_summary(run, Console(highlight=False))
     return run
+
+
+def is_one_process(config: dict[str, Any]) -> bool:
+    """Whether a model trains in one process: several start themselves from the command line of the first."""
+    trainer = config["trainer"]
+    return trainer["devices"] in (1, "1") and trainer["num_nodes"] == 1
 
 
 def with_data(config: dict[str, Any]) -> dict[str, Any]:
@@ -56,33 +72,54 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}
 
 
-def start(run: Path, config: dict[str, Any]) -> Path:
-    """Write what a run knows before it trains; returns its one job."""
+def start(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> None:
+    """Write what a run knows before it trains: its configuration and that of each job.
+
+    Raises PodiumError where a job was begun with another configuration.
+    """
     if not (run / "config.yaml").exists():
         folder.write_json(run / "environment.json", environment.describe())
         folder.write_config(run, config)
-    job = run / "jobs" / "train_fold0"
-    if not (job / "config.yaml").exists():
-        folder.write_config(job, config)
-    return job
+    for job in (job for wave in waves for job in wave):
+        path = run / "jobs" / job.name
+        if not (path / "config.yaml").exists():
+            folder.write_config(path, job.config)
+        elif differing := folder.differences(folder.load_config(path), job.config):
+            raise PodiumError(
+                f"{path} was started with another configuration (there → here):\n  " + "\n  ".join(differing)
+            )
 
 
-def finish(run: Path, job: Path) -> None:
+def divide_data(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> None:
+    """Write `folds.csv` before the jobs start, which then only read it."""
+    everywhere = all(job.config["job"]["fold"] is not None for wave in waves for job in wave)
+    place = {"folds": fold_count(config), "fold": None}
+    data = {
+        **config["data"],
+        **({"valid": 0.0} if everywhere else {}),
+    }  # each fold is validated by another model
+    make_data({**config, "data": data, "job": place}, run).setup()
+    for wave in waves:
+        for job in wave:
+            check_origins(job, run)
+
+
+def finish(run: Path, waves: list[list[Job]]) -> None:
     """Scores, pictures and report of the whole run, then `done`."""
-    config = folder.load_config(run)
-    scores = folder.load_json(job / "scores.json")
-    folder.write_json(run / "scores.json", scores)
-    flat = {key: value for key, value in scores.items() if isinstance(value, int | float)}
-    folder.write_text(run / "scores.csv", ",".join(flat) + "\n" + ",".join(map(str, flat.values())) + "\n")
-    module = load_module(config, job / "best.ckpt")
+    last = [run / "jobs" / job.name for job in waves[-1]]
+    write_members(run, [Member(job) for job in last])
+    write_scores(run, waves)
+    config = folder.load_config(last[0])
+    module = load_module(config, last[0] / "best.ckpt")
     parameters = sum(parameter.numel() for parameter in module.net.parameters())
     size = sum(value.numel() * value.element_size() for value in module.net.state_dict().values())
     name = config["model"].get("name") or type(module.net).__name__
-    folder.write_json(
-        run / "model.json", {"name": name, "parameters": parameters, "megabytes": round(size / 1e6, 2)}
-    )
-    draw(run, job)
-    shutil.copyfile(job / "views.png", run / "pictures" / "views.png")
+    model = {"name": name, "parameters": parameters, "megabytes": round(size / 1e6, 2)}
+    folder.write_json(run / "model.json", model | ({"models": len(last)} if len(last) > 1 else {}))
+    draw(run, last)
+    first_folds = next((wave for wave in waves if wave[0].config["job"]["fold"] is not None), None)
+    if first_folds is not None:
+        doubts(run, out_of_fold_path(run, first_folds[0].stage), module.class_names)
     write_report(run)
     folder.write_text(run / "done", "")
     sys.stdout.flush()

@@ -137,8 +137,8 @@ def test_yardstick_and_ours_train_on_one_split_for_the_same_time(words):
         itertools.product(["0", "1", "mean"], models)
     )
     for seed in (0, 1):
-        split = pd.read_csv(out / f"1s_seed{seed}" / "split.csv")
-        assert split.equals(pd.read_csv(out / "split.csv"))
+        split = pd.read_csv(out / f"1s_seed{seed}" / "folds.csv")
+        assert split.equals(pd.read_csv(out / "folds.csv"))
         assert folder.load_config(out / f"1s_seed{seed}")["seed"] == seed
     assert (found["seconds taken"] >= 1).all() and (found["images seen"] > 0).all()
     assert found["top-1 %"].between(0, 100).all()

@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> None:
     out = table.new_folder()
     job.quiet_lightning()
     data = job.make_data(config, out)
-    data.setup()  # leaves split.csv, which both take
+    data.setup()  # leaves folds.csv, which both take
     machine = environment.describe()
     gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
     train, valid = (len(data.rows(part)) for part in ("train", "valid"))
@@ -150,7 +150,7 @@ def ours(
 ) -> list[dict[str, Any]]:
     """Train the recipe through run/job.py; scores of the last validation and of the best checkpoint."""
     settings = recipe([*given, f"seed={seed}", f"trainer.max_time={quote(duration(seconds))}"])
-    settings["data"] = {**config["data"], "split": str(out / "split.csv")}
+    settings["data"] = {**config["data"], "split": str(out / "folds.csv")}
     run = out / f"{seconds}s_seed{seed}"
     place = start(run, settings)
     job.run_job(place)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.folds import assign, split
+from common.data.folds import PARTS, assign, divide, split
 from common.errors import PodiumError
 
 
@@ -101,12 +101,12 @@ def test_neither_row_order_nor_group_names_matter(records, seed, random):
 @given(tables(), st.integers(1, 59), seeds)
 def test_known_images_stay_and_new_ones_join_their_group(records, size, seed):
     old = records.sample(min(size, len(records)), random_state=seed)
-    for divide, column in [
+    for spread, column in [
         (lambda rows, known: assign(rows, 3, seed, known), "fold"),
         (lambda rows, known: split(rows, 0.3, seed, known), "part"),
     ]:
-        known = old[["id"]].assign(**{column: divide(old, None)})
-        again = divide(records, known)
+        known = old[["id"]].assign(**{column: spread(old, None)})
+        again = spread(records, known)
         assert (again[old.index] == known[column]).all()
         assert (again.groupby(records["group"]).nunique() == 1).all()
 
@@ -176,3 +176,58 @@ def test_a_hundred_thousand_images_of_many_classes_take_seconds():
     fold = assign(records, 5, 0)
     counts = pd.crosstab(labels, fold)
     assert (counts.max(axis=1) - counts.min(axis=1)).max() == 1
+
+
+SHARES = {"valid": 0.1, "choose": 0.15, "score": 0.2}
+
+
+@few
+@given(tables(), st.integers(2, 5), seeds)
+def test_parts_and_folds_divide_the_whole_and_no_group(records, folds, seed):
+    found = divide(records, SHARES, folds, seed)
+    assert found.index.equals(records.index) and found["part"].isin(PARTS).all()
+    assert ((found["fold"] >= 0) == (found["part"] == "train")).all() and (found["fold"] < folds).all()
+    both = found["part"] + found["fold"].astype(str)
+    assert (both.groupby(records["group"]).nunique() == 1).all()
+    assert set(records["label"]) == set(records["label"][found["part"] == "train"])  # a class keeps a group
+
+
+def test_each_part_gets_its_share():
+    found = divide(table([label for label in range(10) for _ in range(100)]), SHARES, 5, 0)
+    assert found["part"].value_counts().to_dict() == {"train": 550, "score": 200, "choose": 150, "valid": 100}
+    assert found["fold"][found["part"] == "train"].value_counts().tolist() == [110] * 5
+
+
+@few
+@given(tables(), st.integers(2, 5), seeds, st.randoms(use_true_random=False))
+def test_places_stay_when_images_are_added(records, folds, seed, random):
+    kept = records.iloc[sorted(random.sample(range(len(records)), max(1, len(records) // 2)))]
+    before = divide(kept, SHARES, folds, seed)
+    known = kept.assign(part=before["part"], fold=before["fold"])
+    after = divide(records, SHARES, folds, seed, known)
+    assert after.loc[kept.index].equals(before)
+    both = after["part"] + after["fold"].astype(str)
+    assert (both.groupby(records["group"]).nunique() == 1).all()
+
+
+@few
+@given(tables(), seeds, st.randoms(use_true_random=False))
+def test_what_is_only_for_training_never_comes_from_a_held_out_picture(records, seed, random):
+    records = records.assign(train_only=[random.random() < 0.5 for _ in range(len(records))])
+    found = divide(records, SHARES, 3, seed)
+    held_out = set(records["group"][~records["train_only"] & (found["part"] != "train")])
+    made_from_them = records["train_only"] & records["group"].isin(held_out)
+    assert (found["part"][made_from_them] == "unused").all()
+    assert not found["part"][records["train_only"]].isin(["valid", "choose", "score"]).any()
+
+
+def test_without_folds_the_split_is_as_split_makes_it():
+    records = table([0, 1, 2] * 20)
+    found = divide(records, {"valid": 0.2, "choose": 0.0, "score": 0.0}, None, 3)
+    assert found["part"].equals(split(records, 0.2, 3)) and (found["fold"] == -1).all()
+
+
+def test_a_part_that_does_not_exist_is_refused():
+    records = table([0, 0, 1, 1])
+    with pytest.raises(PodiumError, match="part must be one of train, valid, choose, score, got 'test'"):
+        divide(records, SHARES, None, 0, records.assign(part="test"))

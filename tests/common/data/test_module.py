@@ -44,7 +44,7 @@ def test_the_split_is_stored_and_taken_up_again(root, tmp_path):
     first = data(root, tmp_path / "run")
     again = data(root, tmp_path / "run", seed=99)
     assert first.table["part"].tolist() == again.table["part"].tolist()
-    elsewhere = data(root, tmp_path / "other", seed=99, split=str(tmp_path / "run" / "split.csv"))
+    elsewhere = data(root, tmp_path / "other", seed=99, split=str(tmp_path / "run" / "folds.csv"))
     assert first.table["part"].tolist() == elsewhere.table["part"].tolist()
     assert data(root, tmp_path / "third", seed=99).table["part"].tolist() != first.table["part"].tolist()
 
@@ -111,6 +111,6 @@ def test_options_out_of_range_name_their_key(root, tmp_path, options, message):
 
 
 def test_a_stored_split_without_its_columns_is_refused(root, tmp_path):
-    (tmp_path / "split.csv").write_text("id\nbar/0.png\n")
+    (tmp_path / "folds.csv").write_text("id\nbar/0.png\n")
     with pytest.raises(PodiumError, match="column part is missing"):
-        data(root, tmp_path / "run", split=str(tmp_path / "split.csv"))
+        data(root, tmp_path / "run", split=str(tmp_path / "folds.csv"))

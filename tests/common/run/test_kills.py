@@ -75,4 +75,4 @@ def test_ten_kills_leave_no_trace(tmp_path):
     tables, rows = zip(*(predictions.read(job / "predictions.parquet") for job in jobs), strict=True)
     assert tables[0].equals(tables[1]) and (rows[0] == rows[1]).all()
     assert folder.load_json(one / "scores.json") == folder.load_json(other / "scores.json")
-    assert (one / "split.csv").read_bytes() == (other / "split.csv").read_bytes()
+    assert (one / "folds.csv").read_bytes() == (other / "folds.csv").read_bytes()

@@ -1,0 +1,166 @@
+"""Stages and folds: which jobs a run consists of, and what each needs of those before it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.errors import PodiumError
+from common.run import folder
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of one model within a run.
+
+    fold is the one that it validates, 0 for a stage without folds. needs: names of the jobs whose files it reads.
+    config: the whole recipe of its stage, and under `job` where it stands.
+    """
+
+    stage: str
+    fold: int
+    needs: tuple[str, ...]
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return job_name(self.stage, self.fold)
+
+
+def job_name(stage: str, fold: int) -> str:
+    """The name of a job's folder below `jobs/`."""
+    return f"{stage}_fold{fold}"
+
+
+def stages_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Stage → its settings, in order; without any, a single one named train."""
+    plain: dict[str, Any] = {"folds": None, "init_from": None, "soft_labels_from": None, "recipe": {}}
+    return config["stages"] or {"train": plain}
+
+
+def fold_count(config: dict[str, Any]) -> int | None:
+    """The number of folds that the run's images are divided into; None if no stage has folds."""
+    return next((stage["folds"] for stage in stages_of(config).values() if stage["folds"]), None)
+
+
+def jobs_of(config: dict[str, Any]) -> list[list[Job]]:
+    """The jobs of each stage, in order: one for each fold, or a single one.
+
+    config: a run's, with its data root filled in.
+    """
+    waves: list[list[Job]] = []
+    stages = stages_of(config)
+    count = sum(stage["folds"] or 1 for stage in stages.values())
+    for name, stage in stages.items():
+        recipe = stage["recipe"]
+        of_data = {key: config["data"].get(key) for key in ("root", "sample") if key in config["data"]}
+        whole = {**config, **recipe, "data": {**recipe.get("data", config["data"]), **of_data}}
+        del whole["stages"]
+        wave = []
+        for fold in range(stage["folds"] or 1):
+            place = {
+                "stage": name,
+                "fold": fold if stage["folds"] else None,
+                "folds": fold_count(config),
+                "number": sum(map(len, waves)) + fold + 1,
+                "of": count,
+                "init_from": stage["init_from"],
+                "soft_labels_from": stage["soft_labels_from"],
+            }
+            wave.append(Job(name, fold, _needs(stage, stages, fold), {**whole, "job": place}))
+        waves.append(wave)
+    return waves
+
+
+def _needs(stage: dict[str, Any], stages: dict[str, dict[str, Any]], fold: int) -> tuple[str, ...]:
+    """Start weights come from the same fold; soft labels from all of a stage's."""
+    init, teacher = stage["init_from"], stage["soft_labels_from"]
+    needed = {job_name(init, fold)} if init in stages else set()
+    if teacher in stages:
+        needed |= {job_name(teacher, other) for other in range(stages[teacher]["folds"])}
+    return tuple(sorted(needed))
+
+
+def init_checkpoint(config: dict[str, Any], run: Path) -> Path | None:
+    """The checkpoint that a job's weights start from, or None.
+
+    It is that of the same fold of an earlier stage, of the last stage of another run, or a file.
+    """
+    origin, fold = config["job"]["init_from"], config["job"]["fold"] or 0
+    if origin is None:
+        return None
+    of_stage = run / "jobs" / job_name(origin, fold) / "best.ckpt"
+    if of_stage.parent.is_dir():
+        return of_stage
+    path = Path(origin)
+    if path.is_file():
+        return path
+    last = list(stages_of(folder.load_config(path)))[-1]
+    found = path / "jobs" / job_name(last, fold) / "best.ckpt"
+    if not found.exists():
+        raise PodiumError(f"init_from: {path} has no {found.relative_to(path)} to start fold {fold} from")
+    return found
+
+
+def soft_labels_table(config: dict[str, Any], run: Path) -> Path | None:
+    """The table that a job's teacher wrote, or None: of an earlier stage, of another run's last stage, or a file."""
+    origin = config["job"]["soft_labels_from"]
+    if origin is None:
+        return None
+    of_stage = out_of_fold_path(run, origin)
+    if of_stage.exists():
+        return of_stage
+    path = Path(origin)
+    if path.is_file():
+        return path
+    staged = [name for name, stage in stages_of(folder.load_config(path)).items() if stage["folds"]]
+    if not staged:
+        raise PodiumError(
+            f"soft_labels_from: {path} has no stage with folds, so its model has seen every picture that it would teach"
+        )
+    found = out_of_fold_path(path, staged[-1])
+    if not found.exists():
+        raise PodiumError(f"soft_labels_from: there is no {found}: finish that run first")
+    return found
+
+
+def out_of_fold_path(run: Path, stage: str) -> Path:
+    """Where a stage's joined predictions are."""
+    return run / "out_of_fold" / f"{stage}.parquet"
+
+
+def check_origins(job: Job, run: Path) -> None:
+    """Refuse start weights or teachers of another run that have seen what this run holds out.
+
+    Raises PodiumError, naming a picture. A checkpoint or a table that is no run's is taken on trust.
+    """
+    mine = _read_folds(run)
+    place = job.config["job"]
+    held_out = set(mine.loc[mine["part"].isin(["valid", "choose", "score"]), "id"])
+    for key in ("init_from", "soft_labels_from"):
+        origin = place[key]
+        if (
+            origin is None
+            or (run / "jobs" / job_name(origin, 0)).is_dir()
+            or not (Path(origin) / "folds.csv").exists()
+        ):
+            continue
+        theirs = _read_folds(Path(origin))
+        seen = theirs[theirs["part"] == "train"]
+        avoided = held_out
+        if (
+            key == "init_from"
+        ):  # one model; out-of-fold labels of a picture come from models that have not seen it
+            seen = seen[(seen["fold"] != place["fold"]) | (seen["fold"] < 0)]
+            avoided = held_out | set(mine.loc[(mine["fold"] == place["fold"]) & (mine["fold"] >= 0), "id"])
+        leaked = avoided & set(seen["id"])
+        if leaked:
+            raise PodiumError(
+                f"stages.{job.stage}.{key}: models of {origin} were trained on {len(leaked)} pictures that this run "
+                f"holds out, such as {min(leaked)}: give data.split={Path(origin) / 'folds.csv'} to share its split"
+            )
+
+
+def _read_folds(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "folds.csv", dtype={"id": str}, keep_default_na=False)

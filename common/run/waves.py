@@ -1,0 +1,118 @@
+"""The jobs of a run, stage by stage: what is done is skipped, what fails is recorded, what does not need it goes on."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from common.build import build
+from common.callbacks.checkpoints import Stopped
+from common.callbacks.progress import duration
+from common.run import folder, out_of_fold
+from common.run.batch import ASKED_TO_STOP
+from common.run.job import run_job
+from common.run.stages import Job, out_of_fold_path
+
+
+class JobsFailed(Exception):
+    """Some of a run's jobs did not end well. `failed`: name → why."""
+
+    def __init__(self, failed: dict[str, str]) -> None:
+        super().__init__("\n".join(f"{name}: {why}" for name, why in failed.items()))
+        self.failed = failed
+
+
+def run_waves(run: Path, waves: list[list[Job]], config: dict[str, Any]) -> None:
+    """Run what is left of the jobs, each in a process of its own, the jobs of a stage by the configured launcher.
+
+    Raises JobsFailed at the end, Stopped after a signal.
+    """
+    launcher = build(config["launcher"])
+    stop = config["on_failure"] == "stop"
+    failed: dict[str, str] = {}
+    progress = _Progress(sum(not folder.is_done(run / "jobs" / job.name) for wave in waves for job in wave))
+    for wave in waves:
+        todo = []
+        for job in wave:
+            lacking = sorted({*job.needs} & failed.keys())
+            if folder.is_done(run / "jobs" / job.name):
+                continue
+            if stop and failed:
+                failed[job.name] = "not started"
+            elif lacking:
+                failed[job.name] = f"not started: it needs {', '.join(lacking)}"
+            else:
+                todo.append(job)
+        commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in todo]
+        progress.begin(todo)
+        codes = launcher(commands, stop_on_failure=stop, on_start=progress.started, on_end=progress.ended)
+        for job, code in zip(todo, codes, strict=True):
+            if code in ASKED_TO_STOP:
+                raise Stopped(code - 128)
+            if code is None:
+                failed[job.name] = "not started"
+            elif code:
+                failed[job.name] = _why(run / "jobs" / job.name, code)
+        _join(run, wave)
+    if failed:
+        raise JobsFailed(failed)
+
+
+def run_alone(run: Path, job: Job) -> None:
+    """Run the only job of a run in this process."""
+    run_job(run / "jobs" / job.name)
+    _join(run, [job])
+
+
+def _join(run: Path, wave: list[Job]) -> None:
+    """Out-of-fold predictions, as soon as every fold of a stage has been predicted."""
+    done = all(folder.is_done(run / "jobs" / job.name) for job in wave)
+    if (
+        done
+        and wave[0].config["job"]["fold"] is not None
+        and not out_of_fold_path(run, wave[0].stage).exists()
+    ):
+        out_of_fold.join(run, wave[0].stage, len(wave))
+
+
+def _why(job: Path, code: int) -> str:
+    """What the job said, or how its process ended; kept in the job's folder."""
+    note = job / "failed.txt"
+    if not note.exists():
+        how = (
+            f"its process was ended by signal {code - 128}"
+            if code > 128
+            else f"its process ended with code {code}"
+        )
+        folder.write_text(note, how + (" (out of memory?)" if code == 137 else "") + "\n")
+    lines = note.read_text(encoding="utf-8").strip().splitlines()
+    return f"{lines[-1] if lines else f'exit code {code}'} ({note})"
+
+
+class _Progress:
+    """Lines between the jobs: which one begins, which has ended, and how long the rest will take."""
+
+    def __init__(self, count: int) -> None:
+        self.left = self.count = count
+        self.began = time.monotonic()
+        self.since: dict[int, float] = {}
+
+    def begin(self, jobs: list[Job]) -> None:
+        self.jobs = jobs
+
+    def started(self, number: int) -> None:
+        self.since[number] = time.monotonic()
+        place = self.jobs[number].config["job"]
+        of_fold = "" if place["fold"] is None else f", fold {place['fold']} (of 0 to {place['folds'] - 1})"
+        print(f"job {place['number']} of {place['of']}: stage {place['stage']}{of_fold}", flush=True)
+
+    def ended(self, number: int, code: int) -> None:
+        self.left -= 1
+        now = time.monotonic()
+        rest = (now - self.began) / (self.count - self.left) * self.left  # by what went through so far
+        how = "done" if code == 0 else f"failed with code {code}"
+        print(
+            f"{self.jobs[number].name} {how} in {duration(now - self.since[number])}"
+            + (f"; {self.left} jobs left, about {duration(rest)}" if self.left else ""),
+            flush=True,
+        )

@@ -1,0 +1,56 @@
+"""Prediction tables: what is read is what was written, and streamed scores equal scores of the whole."""
+
+import numpy as np
+import pytest
+
+from common.run import predictions
+from common.run.scores import log_loss, topk_accuracy
+
+
+def random_rows(count, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = rng.dirichlet(np.full(classes, 0.02), count).astype(np.float32)
+    return [f"{i}.jpg" for i in range(count)], rng.integers(0, classes, count), rows
+
+
+def test_pieces_are_joined_and_read_back_unchanged(tmp_path):
+    ids, labels, rows = random_rows(2500, 7)
+    folds = np.arange(2500) % 5
+    predictions.write(
+        tmp_path / "p.parquet", ids, labels, (rows[i : i + 300] for i in range(0, 2500, 300)), folds
+    )
+    frame, found = predictions.read(tmp_path / "p.parquet")
+    assert frame["id"].tolist() == ids and (frame["label"] == labels).all() and (frame["fold"] == folds).all()
+    assert found.dtype == np.float32 and (found == rows).all()
+    assert max(len(frame) for frame, _ in predictions.batches(tmp_path / "p.parquet")) <= 1024
+
+
+def test_above_512_classes_the_top_32_and_the_mass_of_the_rest_are_kept(tmp_path):
+    ids, labels, rows = random_rows(50, 600)
+    predictions.write(tmp_path / "p.parquet", ids, labels, rows)
+    _, found = predictions.read(tmp_path / "p.parquet")
+    order = np.argsort(-rows, axis=1)
+    top, rest = order[:, :32], order[:, 32:]
+    assert (np.take_along_axis(found, top, 1) == np.take_along_axis(rows, top, 1)).all()
+    expected = np.take_along_axis(rows, rest, 1).sum(1) / (600 - 32)
+    np.testing.assert_allclose(np.take_along_axis(found, rest, 1), np.tile(expected[:, None], 568), atol=1e-7)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_scores_of_a_file_equal_those_of_the_whole(tmp_path):
+    ids, labels, rows = random_rows(2100, 9)
+    predictions.write(tmp_path / "p.parquet", ids, labels, rows)
+    found = predictions.score_file(tmp_path / "p.parquet", [str(i) for i in range(9)])
+    assert found["top1"] == pytest.approx(topk_accuracy(rows, labels, 1))
+    assert found["top5"] == pytest.approx(topk_accuracy(rows, labels, 5))
+    assert found["loss"] == pytest.approx(log_loss(rows, labels), rel=1e-6)
+    assert found["images"] == 2100 and sum(row["support"] for row in found["per_class"]) == 2100
+    top = predictions.read_top(tmp_path / "p.parquet")
+    assert (top["predicted"] == rows.argmax(1)).all() and np.allclose(top["probability"], rows.max(1))
+
+
+def test_a_table_that_lacks_rows_is_not_left_behind(tmp_path):
+    ids, labels, rows = random_rows(10, 3)
+    with pytest.raises(ValueError, match="10 ids, but 9 rows"):
+        predictions.write(tmp_path / "p.parquet", ids, labels, rows[:9])
+    assert not (tmp_path / "p.parquet").exists()

@@ -1,0 +1,235 @@
+"""Stages and folds, whole: what a run leaves, that it leaks nothing, and what becomes of it when jobs fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import PodiumError
+from common.run import folder, out_of_fold, predictions
+from common.run.job import run_job
+from common.run.stages import jobs_of, out_of_fold_path
+from common.run.train import divide_data, finish, start, train
+from common.run.waves import JobsFailed, run_waves
+
+STAGED = [
+    "experiment=self_distillation",
+    "stages.teacher.folds=2",
+    "stages.student.folds=2",
+    "trainer.max_epochs=1",
+]
+
+
+class InThisProcess:
+    """A launcher for tests: no process to start, so the same road in a tenth of the time."""
+
+    def __call__(self, commands, stop_on_failure=False, on_start=None, on_end=None):
+        codes = []
+        for number, command in enumerate(commands):
+            if stop_on_failure and any(codes):
+                codes.append(None)
+                continue
+            on_start(number)
+            try:
+                run_job(Path(command[-1]))
+                codes.append(0)
+            except PodiumError as error:
+                (Path(command[-1]) / "failed.txt").write_text(str(error))
+                codes.append(2)
+            on_end(number, codes[-1])
+        return codes
+
+
+@pytest.fixture(scope="module")
+def config(toy_module):
+    found = toy_module(*STAGED)
+    return {**found, "launcher": {"_target_": f"{__name__}.InThisProcess"}}
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    return train({**config, "run_dir": str(tmp_path_factory.mktemp("runs") / "staged")})
+
+
+def test_every_training_image_is_predicted_once_by_the_fold_that_has_not_seen_it(run):
+    split = pd.read_csv(run / "folds.csv", dtype={"id": str})
+    trained = split[split["part"] == "train"].set_index("id")
+    for stage in ("teacher", "student"):
+        frame, rows = predictions.read(out_of_fold_path(run, stage))
+        assert sorted(frame["id"]) == sorted(trained.index) and rows.shape == (len(trained), 4)
+        assert (trained["fold"].loc[frame["id"]].to_numpy() == frame["fold"]).all()
+        for fold in range(2):
+            own, expected = predictions.read(run / "jobs" / f"{stage}_fold{fold}" / "predictions.parquet")
+            assert (rows[frame["fold"] == fold] == expected).all()
+            assert frame["id"][frame["fold"] == fold].tolist() == own["id"].tolist()
+
+
+def test_scores_of_folds_and_of_the_whole_table_are_both_kept(run):
+    scores = folder.load_json(run / "scores.json")
+    for stage, found in scores["stages"].items():
+        frame, rows = predictions.read(out_of_fold_path(run, stage))
+        right = rows.argmax(1) == frame["label"]
+        assert found["valid_top1"] == pytest.approx(right.mean())
+        folds = [right[frame["fold"] == fold].mean() for fold in range(2)]
+        kept = found["folds"]["valid_top1"]
+        assert kept["folds"] == pytest.approx(folds) and kept["mean"] == pytest.approx(np.mean(folds))
+        assert kept["sd"] == pytest.approx(np.std(folds, ddof=1))
+        held_out = [
+            predictions.read(run / "jobs" / f"{stage}_fold{k}" / "predictions_score.parquet") for k in (0, 1)
+        ]
+        mean = (held_out[0][1] + held_out[1][1]) / 2
+        assert found["score_top1"] == pytest.approx((mean.argmax(1) == held_out[0][0]["label"]).mean())
+    assert scores["valid_top1"] == scores["stages"]["student"]["valid_top1"]
+
+
+def test_the_page_says_that_students_are_compared_only_where_no_fold_was(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "score, in no fold" in page and "it compares them" in page and "mean ± sd of 2 folds" in page
+
+
+def test_no_soft_label_comes_from_a_model_that_saw_the_image(run, config):
+    """By the jobs themselves: the rows that each teacher trained on, against the rows that it taught."""
+    from common.run.job import make_data
+
+    frame, _ = predictions.read(out_of_fold_path(run, "teacher"))
+    taught_by = dict(zip(frame["id"], frame["fold"], strict=True))
+    for fold in range(2):
+        data = make_data(folder.load_config(run / "jobs" / f"teacher_fold{fold}"), run)
+        data.setup()
+        seen = data.table.iloc[data.rows("train")]
+        groups = set(seen["group"])
+        taught = data.table[[taught_by.get(image) == fold for image in data.table["id"]]]
+        assert len(taught) and not groups & set(taught["group"])
+        for part in ("valid", "choose", "score"):
+            assert not groups & set(data.table.iloc[data.rows(part)]["group"])
+
+
+def test_students_learn_from_the_teachers_table(run, config):
+    from common.run.job import make_callbacks, with_teacher
+
+    job = run / "jobs" / "student_fold1"
+    soft = next(
+        one for one in make_callbacks(with_teacher(folder.load_config(job), run)) if hasattr(one, "teacher")
+    )
+    frame, rows = predictions.read(out_of_fold_path(run, "teacher"))
+    soft.read(frame["id"].tolist(), 4)
+    np.testing.assert_allclose(soft.teacher.numpy(), rows, rtol=1e-6)
+
+
+def test_a_finished_run_is_left_alone_and_another_configuration_refused(run, config, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    train({**config, "run_dir": str(run)})
+    assert "finished already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    stages = {**config["stages"], "student": {**config["stages"]["student"], "folds": 3}}
+    with pytest.raises(PodiumError, match=r"stages.student.folds: 2 → 3"):
+        train({**config, "stages": stages, "run_dir": str(run)})
+
+
+def test_a_failed_job_is_recorded_what_does_not_need_it_goes_on_and_the_same_command_mends_it(
+    config, tmp_path
+):
+    chained = {**config["stages"]["student"], "soft_labels_from": None, "init_from": "teacher", "recipe": {}}
+    stages = {**config["stages"], "student": chained}
+    broken = {**config, "stages": stages, "run_dir": str(tmp_path / "run")}
+    waves = jobs_of(broken)
+    run = tmp_path / "run"
+    start(run, broken, waves)
+    divide_data(run, broken, waves)
+    spoiled = run / "jobs" / "teacher_fold1" / "best.ckpt"
+    spoiled.mkdir()  # a folder where the checkpoint should be written
+    with pytest.raises(JobsFailed) as failed:
+        run_waves(run, waves, broken)
+    assert set(failed.value.failed) == {"teacher_fold1", "student_fold1"}
+    assert "failed.txt" in failed.value.failed["teacher_fold1"]
+    assert failed.value.failed["student_fold1"] == "not started: it needs teacher_fold1"
+    assert folder.is_done(run / "jobs" / "student_fold0") and not out_of_fold_path(run, "teacher").exists()
+    spoiled.rmdir()
+    began = (run / "jobs" / "student_fold0" / "done").stat().st_mtime_ns
+    run_waves(run, waves, broken)
+    finish(run, waves)
+    assert not (run / "jobs" / "teacher_fold1" / "failed.txt").exists()
+    assert (run / "jobs" / "student_fold0" / "done").stat().st_mtime_ns == began
+    loaded = folder.load_json(run / "jobs" / "student_fold1" / "init.json")
+    assert "teacher_fold1" in loaded["from"] and not loaded["left_out"] and not loaded["missing"]
+
+
+def test_on_failure_stop_starts_nothing_more(config, tmp_path):
+    stopping = {**config, "on_failure": "stop", "run_dir": str(tmp_path / "run")}
+    waves, run = jobs_of(stopping), tmp_path / "run"
+    start(run, stopping, waves)
+    divide_data(run, stopping, waves)
+    (run / "jobs" / "teacher_fold0" / "best.ckpt").mkdir()
+    with pytest.raises(JobsFailed) as failed:
+        run_waves(run, waves, stopping)
+    assert list(failed.value.failed.values())[1:] == ["not started"] * 3
+
+
+def test_incomplete_tables_are_refused_by_name(run, tmp_path):
+    copy = tmp_path / "run"
+    for fold in range(2):
+        (copy / "jobs" / f"teacher_fold{fold}").mkdir(parents=True)
+    split = pd.read_csv(run / "folds.csv", dtype={"id": str})
+    split.to_csv(copy / "folds.csv", index=False)
+    tables = [
+        predictions.read(run / "jobs" / f"teacher_fold{fold}" / "predictions.parquet") for fold in range(2)
+    ]
+
+    def written(fold, frame, rows):
+        file = copy / "jobs" / f"teacher_fold{fold}" / "predictions.parquet"
+        predictions.write(file, frame["id"].tolist(), frame["label"].to_numpy(), rows)
+
+    for fold, (frame, rows) in enumerate(tables):
+        written(fold, frame, rows)
+    out_of_fold.join(copy, "teacher", 2)
+    first = tables[0][0]["id"].iloc[0]
+    written(0, tables[0][0].iloc[1:], tables[0][1][1:])
+    with pytest.raises(PodiumError, match=f"1 images missing, the first is {first}"):
+        out_of_fold.join(copy, "teacher", 2)
+    written(0, *tables[1])
+    with pytest.raises(PodiumError, match="images twice"):
+        out_of_fold.join(copy, "teacher", 2)
+    written(0, *tables[1])
+    written(1, *tables[0])
+    with pytest.raises(PodiumError, match="was predicted by another fold than its own"):
+        out_of_fold.join(copy, "teacher", 2)
+
+
+def test_teachers_of_another_run_that_saw_what_is_held_out_are_refused(run, config, tmp_path):
+    student = {**config["stages"]["student"], "soft_labels_from": str(run)}
+    other = {**config, "seed": 5, "stages": {"student": student}, "run_dir": str(tmp_path / "other")}
+    with pytest.raises(
+        PodiumError, match=r"stages.student.soft_labels_from: .*pictures that this run holds out"
+    ):
+        train(other)
+    shared = {
+        **other,
+        "data": {**config["data"], "split": str(run / "folds.csv")},
+        "run_dir": str(tmp_path / "same"),
+    }
+    train(shared)
+    assert folder.is_done(tmp_path / "same")
+
+
+@pytest.mark.slow
+def test_by_processes_of_their_own_the_run_is_the_same(run, toy_module, tmp_path):
+    import tests.conftest
+
+    root = folder.load_config(run)["data"]["root"]
+    words = [
+        "competition=toy",
+        *STAGED,
+        f"run_dir={tmp_path / 'run'}",
+        f"--config-dir={Path(root).parent / 'conf'}",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(tests.conftest.__file__).parents[1])}
+    subprocess.run(
+        [sys.executable, "-m", "common", "train", *words], check=True, env=environment, cwd=tmp_path
+    )
+    for path in sorted(run.rglob("*.parquet")):
+        one, other = predictions.read(path), predictions.read(tmp_path / "run" / path.relative_to(run))
+        assert one[0].equals(other[0]) and (one[1] == other[1]).all(), path
