@@ -1,6 +1,5 @@
 """The verb `blend`: of the models of some runs those that predict best together, as a run folder of their own."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from common.config.schema import above_zero, at_least, one_of
 from common.errors import PodiumError
 from common.run import blend_summary, candidates, folder
 from common.run.candidates import Candidate, Table
-from common.run.members import MEANS, Member, folds_path, write_members
+from common.run.members import MEANS, Member, write_members
 from common.run.scores import log_loss, topk_accuracy
 from common.run.selection import METRICS, Rule, Subset, outcomes, select
 
@@ -47,21 +46,23 @@ def blend(options: Blend) -> Path:
     runs = _runs(options)
     found = candidates.find(runs)
     part = candidates.part_to_choose_by(found)
-    table = candidates.read(found, part)
-    candidates.check_unseen(table.ids, part, runs)
-    metric = _metric(folder.load_config(runs[0]), table.stack.shape[2])
+    parts = [part, "score"] if all(one.predictions("score").exists() for one in found) else [part]
+    tables = {name: candidates.read(found, name) for name in parts}
+    for name, table in tables.items():
+        candidates.check_unseen(table.ids, name, runs)
+    metric = _metric(folder.load_config(runs[0]), tables[part].stack.shape[2])
     out = _out(options, runs[0])
     with folder.lock(out):
-        shutil.copyfile(folds_path(runs[0]), out / folds_path(runs[0]).name)
+        candidates.common_folds(runs).to_csv(out / "folds.csv", index=False)
         ingredients: list[Candidate] = []
         if options.soup is not None:
             ingredients, cooked = _soup(out, found, options.soup, part, metric)
             found.append(cooked)
-            table = candidates.read(found, part)
+            tables = {name: candidates.read(found, name) for name in parts}
         times = _times(found) if options.milliseconds is not None else None
         means = MEANS if options.mean == "both" else (options.mean,)
         rule = Rule(metric, means, options.max, times, options.milliseconds)
-        chosen = select(table.stack, table.labels, rule, RESAMPLES, options.seed)
+        chosen = select(tables[part].stack, tables[part].labels, rule, RESAMPLES, options.seed)
         listed: list[dict[str, Any]] = [{"name": one.name} for one in found]
         known: dict[str, Any] = {
             "runs": [str(run.resolve()) for run in runs],
@@ -76,12 +77,11 @@ def blend(options: Blend) -> Path:
             "optimism": chosen.optimism,
             "corrected": chosen.corrected,
             "resamples": RESAMPLES,
-            "parts": {part: _scores(table, chosen.members, chosen.mean, listed, part)},
+            "parts": {
+                name: _scores(table, chosen.members, chosen.mean, listed, name)
+                for name, table in tables.items()
+            },
         }
-        if all(one.predictions("score").exists() for one in found):
-            table = candidates.read(found, "score")
-            candidates.check_unseen(table.ids, "score", runs)
-            known["parts"]["score"] = _scores(table, chosen.members, chosen.mean, listed, "score")
         for row, milliseconds in zip(listed, times or (), strict=False):
             row["milliseconds"] = milliseconds
         _write(out, [found[index] for index in chosen.members], known)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 NAMED = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
 WHAT = {
@@ -18,9 +18,8 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
     """Print what `blend.json` holds."""
     console = Console(highlight=False)
     metric, parts = known["metric"], known["parts"]
-    table = Table(
-        "model", *(f"{NAMED[metric]}, {part}" for part in parts), "ms", "chosen", title="each model alone"
-    )
+    heads = [f"{NAMED[metric]}, {part}" for part in parts]
+    table = Table(Column("model", overflow="fold"), *heads, "ms", "chosen", title="each model alone")
     for row in known["candidates"]:
         scores = [_said(metric, row[part][metric]) for part in parts]
         time = f"{row['milliseconds']:.1f}" if "milliseconds" in row else "–"

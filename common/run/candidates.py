@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from common.errors import PodiumError
 from common.run import folder, predictions
@@ -124,3 +125,12 @@ def check_unseen(ids: Iterable[str], part: str, runs: Sequence[Path]) -> None:
         for label, name in zip(table["label"].tolist(), table["class"].tolist(), strict=True):
             if known.setdefault(label, name) != name:
                 raise PodiumError(f"label {label} is «{name}» in {run} and «{known[label]}» in {runs[0]}")
+
+
+def common_folds(runs: Sequence[Path]) -> pd.DataFrame:
+    """The first run's folds; what it keeps aside and another run uses otherwise counts as trained on."""
+    table = read_folds(runs[0])
+    for run in runs[1:]:
+        other = table["id"].map(read_folds(run).drop_duplicates("id").set_index("id")["part"])
+        table.loc[other.notna() & (other != table["part"]), "part"] = "train"
+    return table

@@ -51,7 +51,8 @@ def cook(
     Raises PodiumError if the ingredients are not of one architecture.
     """
     checkpoints = [
-        torch.load(one.job / "best.ckpt", map_location="cpu", weights_only=True) for one in ingredients
+        torch.load(one.job / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
+        for one in ingredients
     ]
     for one, checkpoint in zip(ingredients[1:], checkpoints[1:], strict=True):
         check_alike(checkpoints[0], checkpoint, f"{ingredients[0].name} and {one.name}")

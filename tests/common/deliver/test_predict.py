@@ -76,8 +76,9 @@ def test_what_is_wrong_is_named(run, root, words, message):
 def test_wrong_options_are_refused_without_waiting_for_torch():
     code = (
         "import sys\nfrom common.__main__ import main\n"
-        "codes = [main([verb, word]) for verb in ('predict', 'evaluate') for word in ('inptu=x', 'run_dir=nowhere')]\n"
-        "assert codes == [2] * 4 and 'torch' not in sys.modules, (codes, 'torch' in sys.modules)"
+        "verbs, wrong = ('predict', 'evaluate', 'blend'), ('inptu=x', 'run_dir=nowhere')\n"
+        "codes = [main([verb, word]) for verb in verbs for word in wrong]\n"
+        "assert codes == [2] * 6 and 'torch' not in sys.modules, (codes, 'torch' in sys.modules)"
     )
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=str(folder.__file__).rsplit("/common/", 1)[0]

@@ -13,7 +13,7 @@ from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
 from common.run import folder, predictions
 from common.run.blend import Blend, blend
-from common.run.members import combine, read_members
+from common.run.members import combine, read_folds, read_members
 from common.run.scores import log_loss, topk_accuracy
 from common.run.train import train
 
@@ -43,7 +43,7 @@ def test_a_blend_is_a_run_folder_that_predicts_what_it_says(runs, tmp_path, caps
     said = capsys.readouterr().out
     known = json.loads((out / "blend.json").read_text())
     assert [row["name"] for row in known["candidates"]] == ["a/train_fold0", "b/train_fold0"]
-    assert folder.is_done(out) and (out / "folds.csv").read_text() == (runs[0] / "folds.csv").read_text()
+    assert folder.is_done(out) and read_folds(out).equals(read_folds(runs[0]))
     mean, members = read_members(out)
     chosen = [member.job.parent.parent.resolve() for member in members]
     assert [f"{run.name}/train_fold0" for run in chosen] == known["members"]
@@ -144,6 +144,21 @@ def test_a_picture_that_another_run_was_trained_on_is_named(runs, tmp_path):
     folds.to_csv(other / "folds.csv", index=False)
     with pytest.raises(PodiumError, match=r"label 0 is «cross» in .*other and «bar»"):
         made([runs[0], other], tmp_path / "never")
+
+
+def test_what_one_run_keeps_for_scores_and_another_trained_on_is_no_score_of_the_blend(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    folds = read_folds(other)
+    folds.loc[folds["part"] == "score", "part"] = "train"
+    folds.to_csv(other / "folds.csv", index=False)
+    with pytest.raises(PodiumError, match="is in the part train there, and score in another"):
+        made([runs[0], other], tmp_path / "never")
+    (other / "jobs" / "train_fold0" / "predictions_score.parquet").unlink()
+    out = made([runs[0], other], tmp_path / "blend")
+    assert list(json.loads((out / "blend.json").read_text())["parts"]) == ["choose"]
+    scores = folder.load_json(evaluate(parse(Evaluate, [f"run_dir={out}"])) / "scores.json")
+    assert "for choices" in scores["of"]  # the first run's part for scores was trained on by the second
 
 
 def without_choose(runs, to):
