@@ -1,0 +1,104 @@
+"""A ranking for people and programs: `ranking.csv` unrounded, `ranking.md`, `ranking.png` and the terminal rounded."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from common.run import folder
+from common.run.ranking import Difference, Ranked, Ranking, rank
+from common.run.ranking_picture import draw_ranking
+
+
+def write_ranking(root: Path) -> Ranking:
+    """Write ranking.csv, ranking.md and ranking.png into a sweep's folder."""
+    ranking = write_tables(root)
+    draw_ranking(root / "ranking.png", ranking)
+    return ranking
+
+
+def write_tables(root: Path) -> Ranking:
+    """Write ranking.csv and ranking.md: what there is so far."""
+    ranking = rank(root)
+    folder.write_text(root / "ranking.csv", _frame(ranking).to_csv(index=False))
+    folder.write_text(root / "ranking.md", _markdown(ranking))
+    return ranking
+
+
+def print_ranking(ranking: Ranking) -> None:
+    console = Console(highlight=False)
+    table = Table(*cells(ranking)[0])
+    for row in cells(ranking)[1]:
+        table.add_row(*row)
+    for line in ranking.heads:
+        console.print(line, markup=False, style="bold")
+    console.print(table)
+    for line in ranking.notes:
+        console.print(line, markup=False)
+
+
+def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
+    """The table as people read it: heads and rows."""
+    metric = ranking.metric
+    heads = ["", "row", metric, "difference", *list(ranking.metrics)[1:], "seeds", ""]
+    rows = [
+        [
+            "–" if row.place is None else str(row.place),
+            row.name + (" (baseline)" if row.name == ranking.baseline else ""),
+            _spread(metric, row),
+            _gain(metric, row.difference),
+            *(_spread(other, row) for other in list(ranking.metrics)[1:]),
+            f"{len(row.scores[metric])} of {row.seeds}",
+            row.state,
+        ]
+        for row in ranking.rows
+    ]
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    return heads, rows
+
+
+def _frame(ranking: Ranking) -> pd.DataFrame:
+    """One row a line, numbers as they are."""
+    lines: list[dict[str, Any]] = []
+    for row in ranking.rows:
+        line: dict[str, Any] = {"place": row.place, "row": row.name, "seeds": len(row.scores[ranking.metric])}
+        for metric in ranking.metrics:
+            line |= {metric: row.mean(metric), f"{metric}_sd": row.sd(metric)}
+        gain = row.difference or Difference(math.nan, math.nan, math.nan)
+        line |= {"difference": gain.mean, "difference_low": gain.low, "difference_high": gain.high}
+        lines.append({**line, "state": row.state})
+    return pd.DataFrame(lines).astype({"place": "Int64"})
+
+
+def _markdown(ranking: Ranking) -> str:
+    heads, rows = cells(ranking)
+    lines = [heads, ["---"] * len(heads), *rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n\n".join([f"# {ranking.title}", *ranking.heads, table, *ranking.notes]) + "\n"
+
+
+def shown(metric: str, value: float, signed: bool = False) -> str:
+    """Shares in per cent, losses with four digits."""
+    sign = "+" if signed else ""
+    return f"{value:{sign}.4f}" if "loss" in metric else f"{100 * value:{sign}.2f}"
+
+
+def _spread(metric: str, row: Ranked) -> str:
+    if not row.scores[metric]:
+        return "failed" if row.failed else "–"
+    spread = "" if math.isnan(row.sd(metric)) else f" ± {shown(metric, row.sd(metric))}"
+    return shown(metric, row.mean(metric)) + spread + ("" if "loss" in metric else " %")
+
+
+def _gain(metric: str, difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    mean = shown(metric, difference.mean, signed=True)
+    if math.isnan(difference.low):
+        return mean
+    low, high = (shown(metric, value, signed=True) for value in (difference.low, difference.high))
+    return f"{mean} [{low}, {high}]"
