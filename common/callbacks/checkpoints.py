@@ -14,6 +14,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from common.errors import PodiumError
 
 
+ASKED_EVERY = 10  # steps between which several processes agree on whether to save
+
+
 class Stopped(Exception):
     """Training was asked by a signal to stop, and has saved. `code` is the exit code, 128 + the signal's number."""
 
@@ -62,12 +65,21 @@ class SaveLast(Checkpoint):
             return  # the epoch's end saves, with its validation done
         if trainer.fit_loop.epoch_loop._should_accumulate():
             return  # gradients are not in a checkpoint
-        if self.signal is not None or time.monotonic() - self.saved >= self.seconds:
+        if self._is_due(trainer):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.should_stop = trainer.should_stop
         self._save(trainer)
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether to save now. Processes that train one model together save together, as the first of them says."""
+        due = self.signal is not None or time.monotonic() - self.saved >= self.seconds
+        if trainer.world_size > 1:
+            if trainer.global_step % ASKED_EVERY:
+                return False
+            self.signal, due = trainer.strategy.broadcast((self.signal, due))
+        return due
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)

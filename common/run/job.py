@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -182,8 +183,8 @@ def title(config: dict[str, Any], job: Path) -> str:
 
 def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> None:
     """Load start weights by name; what is left out or left as it was is listed in `init.json`."""
-    if checkpoint is None or (job / "last.ckpt").exists():
-        return
+    if checkpoint is None or (job / "last.ckpt").exists() or not is_first_process():
+        return  # further processes get their weights from the first
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     loaded = load_state(module.net, weights, str(checkpoint))
     folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded)})
@@ -317,6 +318,7 @@ def quiet_lightning() -> None:
         ".*You're resuming from a checkpoint that ended.*",
         ".*GPU available but not used.*",
         ".*isinstance.treespec.*",
+        ".*when logging on epoch level in distributed setting.*",  # torchmetrics has done it already
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -324,6 +326,8 @@ def quiet_lightning() -> None:
 def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, batch_size: int) -> dict[str, Any]:
     """Precision and memory format: those of this job's first start, so that a resumed run computes the same."""
     path = job / "speed.json"
+    while not (path.exists() or is_first_process()):
+        time.sleep(0.1)  # all processes compute as the first has chosen
     if path.exists():
         return folders.load_json(path)
     options, enabled = config["trainer"], config["trial"]["enabled"]
