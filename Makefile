@@ -15,13 +15,22 @@ pytest = exec '$(PY)' -m pytest -q
 installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'
 
 .DEFAULT_GOAL := help
-.PHONY: help train predict evaluate config doctor weights install-tensorboard install-wandb bench test test-slow \
-        lint clean
+.PHONY: help train prepare sweep blend predict evaluate config doctor weights install-tensorboard install-wandb \
+        install-joblib install-ray install-slurm bench test test-slow lint clean
 
 ##@ Use
 
 train: $(ready) ## Train a model; the same command again takes an interrupted run up
 	@$(podium) train $(overrides)
+
+prepare: $(ready) ## Clean and pack a data set beside it, once; train does it too
+	@$(podium) prepare $(overrides)
+
+sweep: $(ready) ## Train the rows of a table, each for several seeds, and rank them
+	@$(podium) sweep $(overrides)
+
+blend: $(ready) ## Choose the models of one or more runs that are best together
+	@$(podium) blend $(overrides)
 
 predict: $(ready) ## Predict the pictures of a folder, or write the submission
 	@$(podium) predict $(overrides)
@@ -44,6 +53,15 @@ install-tensorboard: $(call extra,tensorboard) ## Install TensorBoard, for logge
 	@$(installed)
 
 install-wandb: $(call extra,wandb) ## Install Weights & Biases, for logger.wandb={}
+	@$(installed)
+
+install-joblib: $(call extra,joblib) ## Install joblib, for LAUNCHER=joblib: jobs side by side on this machine
+	@$(installed)
+
+install-ray: $(call extra,ray) ## Install Ray, for LAUNCHER=ray
+	@$(installed)
+
+install-slurm: $(call extra,slurm) ## Install submitit, for LAUNCHER=slurm
 	@$(installed)
 
 bench: $(ready) ## Measure speed
@@ -73,6 +91,8 @@ help: ## Print this
 	  '  COMP   competition           DATA  folder of its data (default: sample data)' \
 	  '  RUN    run folder            NEW=1 start a new run rather than resume' \
 	  '  INPUT  pictures to predict   OUT   where to write' \
+  '  SWEEP  table to train        MAX   models of a blend' \
+  '  LAUNCHER  where jobs run: serial, joblib, ray, slurm' \
 	  '  BENCH  what to measure       ARGS  key=value … for any other key; options of pytest' \
 	  '  VENV   environment (.venv)   PYTHON the Python it is made with   PY a Python that has everything' \
 	  '' Examples \
@@ -85,13 +105,14 @@ help: ## Print this
 
 overrides = $(call override,competition,COMP) $(call override,data.root,DATA) $(call override,run_dir,RUN) \
             $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
+            $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) \
             $(if $(filter-out 0 no false,$(NEW)),new=true) $(ARGS)
 
 # key='value', quoted for Hydra's grammar and then for the shell; unexpanded, so that a $ in a path stays one
 override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $(2)))'))
 shell_quote = '$(subst ','\'',$(1))'
 
-known := COMP DATA RUN INPUT OUT NEW BENCH ARGS VENV PYTHON PY
+known := COMP DATA RUN INPUT OUT NEW BENCH SWEEP MAX LAUNCHER ARGS VENV PYTHON PY
 unexport $(known)
 given := $(foreach v,$(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(v))),$(v)))
 ifeq ($(MAKELEVEL),0)
@@ -107,5 +128,5 @@ broken := $(if $(ready),$(shell '$(PY)' -c '' >/dev/null 2>&1 || echo FORCE))
 $(stamp): constraints.txt pyproject.toml $(broken)
 	@PYTHON='$(PYTHON)' sh environment.sh '$(VENV)'
 
-$(stamp)-dev $(stamp)-weights $(stamp)-tensorboard $(stamp)-wandb: $(stamp)
+$(addprefix $(stamp)-,dev weights tensorboard wandb joblib ray slurm): $(stamp)
 	@sh environment.sh '$(VENV)' $(lastword $(subst -, ,$@))

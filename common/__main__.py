@@ -88,6 +88,21 @@ def job(arguments: list[str]) -> int:
     return 0
 
 
+def prepare(arguments: list[str]) -> int:
+    from omegaconf import OmegaConf
+
+    from common.config.configure import configure
+
+    config = configure(arguments)
+
+    from common.run.job import make_data
+    from common.run.train import SAMPLES, with_data
+
+    data = make_data(with_data(OmegaConf.to_container(config)), SAMPLES)  # type: ignore[arg-type]
+    print(f"ready: {data.prepare()}")
+    return 0
+
+
 def sweep(arguments: list[str]) -> int:
     from common.run.sweep import sweep as run
 
@@ -157,6 +172,7 @@ def doctor(arguments: list[str]) -> int:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "job": job,
+    "prepare": prepare,
     "sweep": sweep,
     "predict": predict,
     "evaluate": evaluate,

@@ -62,9 +62,11 @@ def test_any_path_reaches_hydra_as_it_is(echo: Path, path: str):
 
 def test_each_variable_becomes_its_key(echo: Path):
     given = {"COMP": "c", "DATA": "d", "RUN": "r", "INPUT": "i", "OUT": "o", "BENCH": "b", "NEW": "1"}
+    given |= {"SWEEP": "s", "MAX": "3", "LAUNCHER": "l"}
     words = argv(echo, "train", *(f"{name}={value}" for name, value in given.items()))[3:]
     assert words == [
-        "competition='c'", "data.root='d'", "run_dir='r'", "input='i'", "out='o'", "bench='b'", "new=true",
+        "competition='c'", "data.root='d'", "run_dir='r'", "input='i'", "out='o'", "bench='b'",
+        "sweep='s'", "max='3'", "launcher='l'", "new=true",
     ]  # fmt: skip
 
 
