@@ -21,7 +21,8 @@ class SoftLabels(pl.Callback):
 
     Args:
         path: Parquet with columns id, probabilities (K numbers each, summing to 1), such as a job's
-            `predictions.parquet`. None: the run passes what the stage's `soft_labels_from` names.
+            `predictions.parquet`, or several such tables. None: the run passes what the stage's `soft_labels_from`
+            names.
         hard_weight: share of the true label, in [0, 1].
         temperature: the teacher's probabilities are raised to 1/temperature and renormalised; > 0.
         smoothing: label smoothing of images without a row, in [0, 1): 1 − s + s/K on the class, s/K elsewhere.
@@ -40,9 +41,10 @@ class SoftLabels(pl.Callback):
             raise PodiumError(f"callbacks.soft_labels.temperature must be positive, got {temperature}")
         if not 0 <= smoothing < 1:
             raise PodiumError(f"callbacks.soft_labels.smoothing must be in [0, 1), got {smoothing}")
-        if path is not None and not Path(path).exists():
-            raise PodiumError(f"callbacks.soft_labels.path: there is no file {path}")
-        self.path = path
+        self.paths = [] if path is None else [path] if isinstance(path, str) else list(path)
+        for one in self.paths:
+            if not Path(one).exists():
+                raise PodiumError(f"callbacks.soft_labels.path: there is no file {one}")
         self.hard_weight = hard_weight
         self.temperature = temperature
         self.smoothing = smoothing
@@ -55,18 +57,19 @@ class SoftLabels(pl.Callback):
 
     def read(self, ids: list[str], num_classes: int) -> None:
         """Load the teacher's rows for these images; `batch["index"]` counts in `ids`."""
-        if self.path is None:
+        if not self.paths:
             raise PodiumError(
                 "callbacks.soft_labels.path is null: name a table, or set a stage's soft_labels_from"
             )
-        table = pd.read_parquet(self.path).drop_duplicates("id").set_index("id")["probabilities"].reindex(ids)
+        tables = pd.concat([pd.read_parquet(path, columns=["id", "probabilities"]) for path in self.paths])
+        table = tables.drop_duplicates("id").set_index("id")["probabilities"].reindex(ids)
         known = table.notna().to_numpy()
         if not known.any():
-            raise PodiumError(f"{self.path}: none of its ids is among the {len(ids)} images of this data set")
+            raise PodiumError(f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set")
         rows = np.stack(table[known].to_list()).astype(np.float32)
         if rows.shape[1] != num_classes:
             raise PodiumError(
-                f"{self.path}: rows have {rows.shape[1]} probabilities, the data set has {num_classes} classes"
+                f"{self.paths[0]}: rows have {rows.shape[1]} probabilities, the data set has {num_classes} classes"
             )
         sharpened = rows ** np.float32(1 / self.temperature)
         teacher = np.zeros((len(ids), num_classes), dtype=np.float32)

@@ -66,16 +66,13 @@ def keys(schema: type, at: str = "", like: str = "") -> Iterator[tuple[str, Any]
     """
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
-        name = at + item.name
-        kind: Any = hints[item.name]
+        name, kind = at + item.name, hints[item.name]
         yield name, kind
-        if dataclasses.is_dataclass(kind):
+        if typing.get_origin(kind) is dict and like.startswith(f"{name}."):
+            name, kind = f"{name}.{like.removeprefix(f'{name}.').split('.')[0]}", typing.get_args(kind)[1]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            yield name, kind
             yield from keys(kind, f"{name}.", like)
-        elif typing.get_origin(kind) is dict and dataclasses.is_dataclass(typing.get_args(kind)[1]):
-            entry = like.removeprefix(f"{name}.").split(".")[0]
-            if entry and like.startswith(f"{name}."):
-                yield f"{name}.{entry}", typing.get_args(kind)[1]
-                yield from keys(typing.get_args(kind)[1], f"{name}.{entry}.", like)
 
 
 def said_by(key: str, sources: Mapping[str, str]) -> str:

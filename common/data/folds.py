@@ -29,20 +29,23 @@ def divide(
 
     Of records (columns id, label, group; optionally train_only) each share goes to its part, the rest is «train».
     What is only for training and shares a group with a picture of another part is «unused», so that nothing made
-    from a held-out picture is trained on. fold is in 0..folds-1, -1 outside of «train» and where folds is None.
+    from a held-out picture is trained on; groups of nothing else are in no fold: all folds train on them.
+    fold is in 0..folds-1, -1 outside of «train», for these groups, and where folds is None.
 
     shares: of valid, choose and score, in [0, 1).
     known: a table (id, part, optionally fold) from an earlier call or of the user's; its images keep their places.
         Raises PodiumError for a part or fold that does not exist.
     """
     part = pd.Series("train", index=records.index, name="part")
+    train_only = records["train_only"] if "train_only" in records else pd.Series(False, index=records.index)
+    divided = ~train_only.groupby(records["group"]).transform("all")
     if known is not None:
         strange = sorted(set(known["part"]) - {*PARTS, "unused"})
         if strange:
             raise PodiumError(f"part must be one of {', '.join(PARTS)}, got {strange[0]!r}")
     left = 1.0
     for name in reversed(PARTS[1:]):  # score first: the others can then change without touching it
-        rest = records[part == "train"]
+        rest = records[(part == "train") & divided]
         kept = None if known is None else known.assign(part=np.where(known["part"] == name, "valid", "train"))
         share = shares.get(name, 0.0)
         if share or (kept is not None and (kept["part"] == "valid").any()):
@@ -50,14 +53,14 @@ def divide(
             found = split(rest, max(share / left, np.finfo(float).tiny), seed, kept)
             part[rest.index[found == "valid"]] = name
         left -= share
-    if "train_only" in records:
-        part[records["train_only"] & (part != "train")] = "unused"
+    part[train_only & (part != "train")] = "unused"
     fold = pd.Series(-1, index=records.index, name="fold")
     if folds is not None:
-        rows = records[part == "train"]
         stored = None
         if known is not None and "fold" in known:
             stored = known[pd.to_numeric(known["fold"]) >= 0]
+            divided |= records["id"].isin(stored["id"])
+        rows = records[(part == "train") & divided]
         fold[rows.index] = assign(rows, folds, seed, stored)
     return pd.DataFrame({"part": part, "fold": fold})
 

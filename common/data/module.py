@@ -20,6 +20,7 @@ from common.data.duplicates import joined, near_duplicate_groups
 from common.data.folds import PARTS, divide
 from common.data.images import ImageError, fit, read
 from common.data.sampler import EpochBatches
+from common.data.unlabelled import taught_records
 from common.data.views import make_views
 from common.errors import PodiumError
 
@@ -46,6 +47,8 @@ class ImageData(pl.LightningDataModule):
         score: share that no stage trains on and nothing is chosen by, to be reported, in [0, 1).
         near_duplicates: keep near-duplicates on one side of every split (found by comparing pictures).
         split: a stored `folds.csv` (columns id, part and, for folds, fold) to use instead of a new one.
+        unlabelled: folder of pictures without labels, for stages with soft_labels_from: their teachers label them.
+        certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
         corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
         seed: of the split, the order and the views.
@@ -53,6 +56,7 @@ class ImageData(pl.LightningDataModule):
         folder: where `folds.csv` and `bad_images.csv` are kept.
         folds: number of folds that the run's training images are divided into, ≥ 2; None for no folds.
         fold: the one that is validated; None: the part «valid» is.
+        taught: what the teachers said of the unlabelled pictures.
         sample: whether `root` holds generated sample data.
     """
 
@@ -78,8 +82,11 @@ class ImageData(pl.LightningDataModule):
         near_duplicates: bool = False,
         split: str | None = None,
         corrections: str | None = None,
+        unlabelled: str | None = None,
+        certainty: float = 0.9,
         folds: int | None = None,
         fold: int | None = None,
+        taught: str | None = None,
         max_bad_share: float = 0.05,
         sample: bool = False,
     ) -> None:
@@ -95,6 +102,8 @@ class ImageData(pl.LightningDataModule):
         for name, share in (("choose", choose), ("score", score)):
             if not 0 <= share < 1:
                 raise PodiumError(f"data.{name} must be in [0, 1), got {share}")
+        if not 0 <= certainty <= 1:
+            raise PodiumError(f"data.certainty must be in [0, 1], got {certainty}")
         if valid + choose + score >= 1:
             raise PodiumError("data.valid, data.choose and data.score leave nothing to train on")
         self.root = Path(root)
@@ -108,6 +117,9 @@ class ImageData(pl.LightningDataModule):
         self.near_duplicates = near_duplicates
         self.stored_split = Path(split) if split else None
         self.corrections = Path(corrections) if corrections else None
+        self.unlabelled = Path(unlabelled) if unlabelled else None
+        self.certainty = certainty
+        self.taught = Path(taught) if taught else None
         self.max_bad_share = max_bad_share
         self.sample = sample
         self.preprocessing: dict[str, Any] = {
@@ -155,12 +167,15 @@ class ImageData(pl.LightningDataModule):
         table, self.class_names = self.records()
         if self.corrections is not None:
             table = apply_corrections(table, self.class_names, self.corrections)
+        if "train_only" not in table:
+            table["train_only"] = False
+        if self.unlabelled is not None and self.taught is not None:
+            more = taught_records(self.unlabelled, self.taught, self.certainty)
+            table = pd.concat([table, more.reindex(columns=table.columns, fill_value="")], ignore_index=True)
         to_size = partial(fit_to, preprocessing=self.preprocessing)
         self.pixels, rows, bad = pixels.decode(table["path"].tolist(), self._read(to_size))
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
-        if "train_only" not in table:
-            table["train_only"] = False
         stored = self._stored()
         if self.near_duplicates:
             table["group"] = self._near_duplicates(table, stored)
@@ -259,10 +274,13 @@ class ImageData(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    @property
+    def _saved(self) -> Path:
+        return self.folder / "folds.csv"
+
     def _stored(self) -> pd.DataFrame | None:
         """The split that this run has, or else the one that the user names."""
-        kept = self.folder / "folds.csv"
-        path = kept if kept.exists() else self.stored_split
+        path = self._saved if self._saved.exists() else self.stored_split
         if path is None:
             return None
         if not path.is_file():
@@ -331,7 +349,7 @@ class ImageData(pl.LightningDataModule):
         columns = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
         partial_file = self.folder / f".folds.{os.getpid()}"
         table[columns].to_csv(partial_file, index=False)
-        partial_file.replace(self.folder / "folds.csv")
+        partial_file.replace(self._saved)
 
 
 def fit_to(image: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:

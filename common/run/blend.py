@@ -115,7 +115,7 @@ def _out(options: Blend, first: Path) -> Path:
         competition = folder.load_config(first)["competition"]
         return folder.RUNS / competition / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_blend"
     out = Path(options.out)
-    if (out / "config.yaml").exists():
+    if folder.is_done(out):
         raise PodiumError(f"OUT: {out} holds a run already; name another folder for the blend")
     return out
 

@@ -83,11 +83,11 @@ def threads(config: dict[str, Any]) -> int:
 
 
 def with_teacher(config: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The configuration with the teacher's table in place."""
-    table = stages.soft_labels_table(config, run)
-    if table is None:
+    """The configuration with the teachers' tables in place."""
+    tables = [stages.soft_labels_table(config, run), stages.taught_table(config, run)]
+    if tables[0] is None:
         return config
-    part = {**config["callbacks"]["soft_labels"], "path": str(table)}
+    part = {**config["callbacks"]["soft_labels"], "path": [str(table) for table in tables if table is not None]}
     return {**config, "callbacks": {**config["callbacks"], "soft_labels": part}}
 
 
@@ -106,7 +106,10 @@ def take_checkpoints(config: dict[str, Any], job: Path, run: Path) -> None:
 
 def make_data(config: dict[str, Any], run: Path) -> ImageData:
     """The competition's data module, which keeps its split in the run folder."""
-    place = {key: config.get("job", {}).get(key) for key in ("folds", "fold")}
+    place: dict[str, Any] = {key: config.get("job", {}).get(key) for key in ("folds", "fold")}
+    table = stages.taught_table(config, run) if "job" in config else None
+    if table is not None and table.exists():
+        place["taught"] = str(table)
     return build(config["data"], seed=config["seed"], views=config["views"], folder=str(run), **place)
 
 

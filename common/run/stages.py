@@ -130,6 +130,13 @@ def out_of_fold_path(run: Path, stage: str) -> Path:
     return run / "out_of_fold" / f"{stage}.parquet"
 
 
+def taught_table(config: dict[str, Any], run: Path) -> Path | None:
+    """What a stage's teachers said of unlabelled pictures; None for a stage without them."""
+    if not (config["data"].get("unlabelled") and config["job"].get("soft_labels_from")):
+        return None
+    return run / "out_of_fold" / f"{config['job']['stage']}_unlabelled.parquet"
+
+
 def check_origins(job: Job, run: Path) -> None:
     """Refuse start weights or teachers of another run that have seen what this run holds out.
 

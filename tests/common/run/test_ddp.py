@@ -41,7 +41,9 @@ def test_two_processes_share_the_images_and_measure_as_one(toy, tmp_path):
         f"callbacks.note={{_target_: {__name__}.Note, path: {tmp_path / 'seen'}}}",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", "common", "train", *words], check=True, cwd=tmp_path, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "common", "train", *words], check=True, cwd=tmp_path, env=environment
+    )
 
     run = tmp_path / "run"
     assert [job.name for job in (run / "jobs").iterdir()] == ["train_fold0"]
@@ -50,13 +52,19 @@ def test_two_processes_share_the_images_and_measure_as_one(toy, tmp_path):
     seen = [json.loads(line) for rank in (0, 1) for line in open(f"{tmp_path / 'seen'}.{rank}")]
     for epoch in range(3):
         for part in ("train", "valid"):
-            images = [index for name, number, batch in seen if (name, number) == (part, epoch) for index in batch]
+            images = [
+                index for name, number, batch in seen if (name, number) == (part, epoch) for index in batch
+            ]
             expected = split.index[split["part"] == part].tolist()
             assert len(set(images)) == len(images) and set(images) <= set(expected)
             lost = len(expected) - len(images)
-            assert lost == 0 if part == "valid" else 0 <= lost < 2 * 4  # training leaves out what fills no batch
+            assert (
+                lost == 0 if part == "valid" else 0 <= lost < 2 * 4
+            )  # training leaves out what fills no batch
     history = pd.read_csv(run / "jobs" / "train_fold0" / "history.csv")
-    scores = folder.load_json(run / "jobs" / "train_fold0" / "scores.json")  # by one process, from the checkpoint
+    scores = folder.load_json(
+        run / "jobs" / "train_fold0" / "scores.json"
+    )  # by one process, from the checkpoint
     measured = history.set_index("epoch").loc[scores["epoch"]]
     assert scores["valid_top1"] == pytest.approx(measured["valid_top1"])
     assert scores["valid_loss"] == pytest.approx(measured["valid_loss"], rel=1e-5)

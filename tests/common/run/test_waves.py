@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from common.errors import PodiumError
 from common.run import folder, out_of_fold, predictions
@@ -16,6 +17,7 @@ from common.run.stages import jobs_of, out_of_fold_path
 from common.run.train import divide_data, finish, start, train
 from common.run.waves import JobsFailed, run_waves
 
+ROOT = Path(__file__).parents[3]
 STAGED = [
     "experiment=self_distillation",
     "stages.teacher.folds=2",
@@ -216,20 +218,46 @@ def test_teachers_of_another_run_that_saw_what_is_held_out_are_refused(run, conf
 
 
 @pytest.mark.slow
-def test_by_processes_of_their_own_the_run_is_the_same(run, toy_module, tmp_path):
-    import tests.conftest
-
-    root = folder.load_config(run)["data"]["root"]
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("launcher", "package"),
+    [
+        (["serial"], "pytest"),
+        (["joblib", "launcher.jobs=2"], "joblib"),
+        (["ray"], "ray"),
+        (["slurm", "launcher.cluster=local", "launcher.cpus=1", "launcher.minutes=5"], "submitit"),
+    ],
+)
+def test_every_launcher_makes_the_same_files_and_weights(run, launcher, package, tmp_path):
+    pytest.importorskip(package)
+    root = Path(folder.load_config(run)["data"]["root"])
     words = [
         "competition=toy",
         *STAGED,
         f"run_dir={tmp_path / 'run'}",
-        f"--config-dir={Path(root).parent / 'conf'}",
+        f"--config-dir={root.parent / 'conf'}",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(Path(tests.conftest.__file__).parents[1])}
+    words += [f"launcher={launcher[0]}", *launcher[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(
         [sys.executable, "-m", "common", "train", *words], check=True, env=environment, cwd=tmp_path
     )
-    for path in sorted(run.rglob("*.parquet")):
-        one, other = predictions.read(path), predictions.read(tmp_path / "run" / path.relative_to(run))
-        assert one[0].equals(other[0]) and (one[1] == other[1]).all(), path
+    mine, other = run, tmp_path / "run"
+    assert files_of(mine) == files_of(other)
+    for path in sorted(mine.rglob("*.parquet")):
+        (frame, rows), (theirs, their_rows) = (
+            predictions.read(base / path.relative_to(mine)) for base in (mine, other)
+        )
+        assert frame.equals(theirs) and (rows == their_rows).all(), path
+    for path in sorted(mine.rglob("*.ckpt")):
+        one, two = (
+            torch.load(base / path.relative_to(mine), weights_only=True)["state_dict"]
+            for base in (mine, other)
+        )
+        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one), path
+
+
+def files_of(run):
+    return sorted(
+        path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path.name != "lock"
+    )

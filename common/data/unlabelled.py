@@ -1,0 +1,47 @@
+"""Pictures without a label that a teacher is sure of: trained on beside the labelled ones, never validated.
+
+Radosavovic et al. 2018, «Data Distillation: Towards Omni-Supervised Learning».
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.data.records import images_below
+from common.errors import PodiumError
+
+PREFIX = "unlabelled/"  # of these pictures' ids, so that they cannot be mistaken for labelled ones
+
+
+def unlabelled_records(folder: Path) -> pd.DataFrame:
+    """Records of all pictures below a folder, label -1, train_only."""
+    if not folder.is_dir():
+        raise PodiumError(f"data.unlabelled: there is no folder {folder}")
+    paths = images_below(folder)
+    if not paths:
+        raise PodiumError(f"data.unlabelled: there are no pictures below {folder}")
+    ids = [PREFIX + path.relative_to(folder).as_posix() for path in paths]
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "path": [str(path) for path in paths],
+            "label": np.full(len(ids), -1, np.int64),
+            "group": ids,
+            "source": "unlabelled",
+            "train_only": True,
+        }
+    )
+
+
+def taught_records(folder: Path, table: Path, certainty: float) -> pd.DataFrame:
+    """Those of them whose most probable class has at least this probability, with it as their label.
+
+    table: Parquet with columns id and probabilities, the teachers' mean.
+    """
+    taught = pd.read_parquet(table, columns=["id", "probabilities"])
+    rows = np.stack(taught["probabilities"].to_list())
+    sure = taught.assign(label=rows.argmax(axis=1))[rows.max(axis=1) >= certainty].set_index("id")["label"]
+    found = unlabelled_records(folder)
+    found = found[found["id"].isin(sure.index)].reset_index(drop=True)
+    return found.assign(label=sure.loc[found["id"]].to_numpy(np.int64))
