@@ -122,6 +122,8 @@ def outcomes(
     for row, subset in zip(inside, subsets, strict=True):
         row[list(subset)] = 1
     sizes = inside.sum(axis=1)
+    if (sizes == 1).all():
+        mean = "arithmetic"  # one model is its own mean, without rounding
     hits = np.empty((len(subsets), images), bool)
     losses = np.empty((len(subsets), images))
     step = max(1, BLOCK // (classes * max(len(subsets), count)))
@@ -175,7 +177,7 @@ class _Best:
     def _means(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Weighted means (columns, S). Rounded: what differs by less is equal, and then fewer models are taken."""
         weights = self.weights[columns]
-        return np.round(weights @ values.T.astype(np.float64) / weights.shape[1], 7)
+        return np.round(weights @ values.T.astype(np.float64) / weights.shape[1], 6)
 
 
 def _pieces(subsets: Iterable[Subset]) -> Iterator[list[Subset]]:

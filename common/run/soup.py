@@ -124,6 +124,16 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
         layer.eval()
 
 
+def training_images(data: ImageData, seed: int) -> Iterator[Tensor]:
+    """The training images without views, each once: batches float (B, C, H, W) in [0, 1] of about equal size.
+
+    In random order: a table sorted by class would give batches of one class, of too little variance.
+    """
+    rows = np.random.default_rng(seed).permutation(data.rows("train"))
+    for batch in np.array_split(rows, max(1, len(rows) // data.batch_size)):
+        yield data.valid_images.__getitems__([(0, int(row)) for row in batch])["image"].float().div_(255)
+
+
 class _Pot:
     """The one model that soups are tried in."""
 
@@ -137,7 +147,8 @@ class _Pot:
         self.module.load_state_dict(average(states))
         held = [key for key in self.statistics if key in states[0]]
         if any(not torch.equal(states[0][key], state[key]) for key in held for state in states[1:]):
-            recalibrate(self.module, self._training_images())
+            images = training_images(self.data, self.config["seed"])
+            recalibrate(self.module, (batch.to(self.module.device) for batch in images))
 
     def predict(self, part: str) -> Path:
         """Write the predictions of a part; returns their file."""
@@ -159,14 +170,6 @@ class _Pot:
             if len(self.data.rows(part)):
                 self.predict(part)
         folder.write_text(self.job / "done", "")
-
-    def _training_images(self) -> Iterator[Tensor]:
-        # in random order: a table sorted by class would have batches of one class, of too little variance
-        rows = np.random.default_rng(self.config["seed"]).permutation(self.data.rows("train"))
-        for batch in np.array_split(rows, max(1, len(rows) // self.data.batch_size)):
-            items = [(0, int(row)) for row in batch]
-            images = self.data.valid_images.__getitems__(items)["image"]
-            yield images.to(self.module.device).float().div_(255)
 
 
 def _greedy(

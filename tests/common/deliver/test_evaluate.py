@@ -74,7 +74,8 @@ def test_without_input_a_part_is_scored_that_no_member_saw(run, tmp_path, parts,
     assert set(scored) == set(table.loc[table["part"] == part, "id"])
 
 
-def test_where_every_picture_was_trained_on_input_is_asked_for(run, tmp_path):
-    copied(run, tmp_path / "run", {}, 2)
+@pytest.mark.parametrize("parts", [{}, {"valid": 9}])
+def test_where_every_picture_may_have_been_trained_on_input_is_asked_for(run, tmp_path, parts):
+    copied(run, tmp_path / "run", parts, 2)
     with pytest.raises(PodiumError, match=r"no part that no model saw.*INPUT="):
         evaluate(parse(Evaluate, [f"run_dir={tmp_path / 'run'}"]))

@@ -105,6 +105,17 @@ def test_models_that_complete_each_other_are_found(greedy, monkeypatch):
     assert found.optimism == pytest.approx(0, abs=0.02)
 
 
+@pytest.mark.parametrize("metric", ["top1", "loss"])
+def test_of_equal_choices_the_other_metric_decides(metric):
+    """Two candidates of equal top-1, of different loss; two of equal loss, of different top-1."""
+    labels = np.zeros(20, np.int64)
+    unsure, sure = np.tile([0.4, 0.3, 0.3], (20, 1)), np.tile([0.8, 0.1, 0.1], (20, 1))
+    wrong = np.tile([0.4, 0.45, 0.15], (20, 1))
+    stack = np.stack([unsure, sure] if metric == "top1" else [wrong, unsure]).astype(np.float32)
+    found = select(stack, labels, Rule(metric, most=1), resamples=5)
+    assert found.members == (1,) and found.optimism == pytest.approx(0, abs=1e-6)
+
+
 def test_copies_add_nothing():
     stack, labels = random_stack(1, 50, 4)
     assert select(np.repeat(stack, 4, axis=0), labels, Rule(most=4), resamples=0).members == (0,)

@@ -13,10 +13,10 @@ from common.config.options import parse
 from common.errors import PodiumError
 from common.run import folder, predictions
 from common.run.blend import Blend, blend
-from common.run.job import load_module
+from common.run.job import load_module, make_data, predict_rows
 from common.run.members import read_members
 from common.run.scores import topk_accuracy
-from common.run.soup import average, check_alike, recalibrate
+from common.run.soup import average, check_alike, recalibrate, training_images
 from common.run.train import train
 from tests.toys import TinyNet, random_images
 
@@ -114,8 +114,6 @@ def edited(run, to, edit):
     checkpoint = torch.load(job / "best.ckpt", weights_only=True)
     edit(checkpoint["state_dict"])
     torch.save(checkpoint, job / "best.ckpt")
-    from common.run.job import make_data, predict_rows
-
     config = folder.load_config(job)
     data = make_data(config, to)
     data.setup()
@@ -166,7 +164,12 @@ def test_a_soup_of_different_models_gets_statistics_of_its_own(run, tmp_path):
         shake(state)
         state["net.1.running_mean"] += 1
 
-    out = cooked([run, edited(run, tmp_path / "other", shift)], tmp_path / "blend", "uniform")
+    first = tmp_path / "first"
+    shutil.copytree(run, first)
+    config = folder.load_config(first / "jobs" / "train_fold0")
+    config["data"]["batch_size"] = 1000  # all in one batch, so that the statistics are exactly those of all
+    folder.write_config(first / "jobs" / "train_fold0", config)
+    out = cooked([first, edited(run, tmp_path / "other", shift)], tmp_path / "blend", "uniform")
     job = out / "jobs" / "soup_fold0"
     states = [
         torch.load(path / "best.ckpt", weights_only=True)["state_dict"]
@@ -176,20 +179,29 @@ def test_a_soup_of_different_models_gets_statistics_of_its_own(run, tmp_path):
         states[0]["net.0.weight"], (states[1]["net.0.weight"] + states[2]["net.0.weight"]) / 2
     )
     module = load_module(folder.load_config(job), job / "best.ckpt")
-    from common.run.job import make_data
-
     data = make_data(folder.load_config(job), out)
     data.setup()
-    images = torch.from_numpy(
-        np.stack([data.pixels[int(row)] for row in data.rows("train")]).transpose(0, 3, 1, 2)
-    )
-    before = module.net[0]((images.float() / 255 - module.mean) / module.std)  # what the BatchNorm sees
-    torch.testing.assert_close(
-        states[0]["net.1.running_mean"], before.mean(dim=(0, 2, 3)), rtol=0.05, atol=0.02
-    )
-    torch.testing.assert_close(
-        states[0]["net.1.running_var"], before.var(dim=(0, 2, 3)), rtol=0.15, atol=0.02
-    )
+    images = np.stack([data.pixels[int(row)] for row in data.rows("train")]).transpose(0, 3, 1, 2)
+    before = module.net[0](
+        (torch.from_numpy(images) / 255 - module.mean) / module.std
+    )  # what the BatchNorm sees
+    mean, variance = before.mean(dim=(0, 2, 3)), before.var(dim=(0, 2, 3))
+    torch.testing.assert_close(states[0]["net.1.running_mean"], mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(states[0]["net.1.running_var"], variance, rtol=1e-4, atol=1e-5)
+
+
+def test_training_images_come_once_and_mixed(run):
+    config = folder.load_config(run / "jobs" / "train_fold0")
+    data = make_data(config, run)
+    data.setup()
+    label_of = {data.pixels[row].tobytes(): data.table["label"][row] for row in range(len(data.table))}
+    batches = [(255 * batch).round().to(torch.uint8).numpy() for batch in training_images(data, seed=0)]
+    seen = [[label_of[image.transpose(1, 2, 0).tobytes()] for image in batch] for batch in batches]
+    trained_on = data.table["label"].iloc[data.rows("train")]
+    assert sorted(label for labels in seen for label in labels) == sorted(trained_on)
+    assert len({image.tobytes() for batch in batches for image in batch}) == len(trained_on)
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
+    assert all(len(set(labels)) > 1 for labels in seen)
 
 
 def test_a_greedy_soup_leaves_out_what_spoils_it(run, tmp_path):
