@@ -3,7 +3,8 @@
 from common.config.configure import split
 from common.config.overrides import expand
 from common.errors import PodiumError
-from common.run.trials import OWN, Row, Sweep, Trial, composed, run_sweep, take
+from common.run.run_sweep import run_sweep
+from common.run.trials import OWN, Row, Sweep, Trial, composed, take
 
 
 def multirun(arguments: list[str]) -> int:

@@ -12,7 +12,8 @@ from common.config.options import parse
 from common.config.schema import at_least, one_of
 from common.config.typed import typed
 from common.errors import PodiumError
-from common.run.trials import OWN, Row, Sweep, Trial, composed, run_sweep, take
+from common.run.run_sweep import run_sweep
+from common.run.trials import OWN, Row, Sweep, Trial, composed, take
 
 ADDED = ("seed", "weights_from")  # keys that the sweep sets for each trial
 

@@ -19,8 +19,8 @@ import yaml
 
 from common.errors import PodiumError
 from common.run import multirun as trials_of_swept_values
+from common.run import run_sweep, trials
 from common.run import sweep as trials_of_a_table
-from common.run import trials
 from common.run.multirun import multirun
 from common.run.sweep import sweep
 from tests.conftest import TOY
@@ -72,13 +72,13 @@ def toy_table(tmp_path, monkeypatch):
         file.write_text(text)
     (tmp_path / "images").mkdir()
     (tmp_path / "stand_in.py").write_text(STAND_IN)
-    command = trials._command
+    command = run_sweep._command
 
     def stand_in(*arguments):
         words = [word for word in command(*arguments)[4:] if not word.startswith("--")]
         return [sys.executable, "-S", str(tmp_path / "stand_in.py"), *words]
 
-    monkeypatch.setattr(trials, "_command", stand_in)
+    monkeypatch.setattr(run_sweep, "_command", stand_in)
 
 
 def run(*words, verb=sweep):
