@@ -194,6 +194,7 @@ def test_training_images_come_once_and_mixed(run):
     config = folder.load_config(run / "jobs" / "train_fold0")
     data = make_data(config, run)
     data.setup()
+    data.batch_size = 4  # as the table has them, a batch would be of one class
     label_of = {data.pixels[row].tobytes(): data.table["label"][row] for row in range(len(data.table))}
     batches = [(255 * batch).round().to(torch.uint8).numpy() for batch in training_images(data, seed=0)]
     seen = [[label_of[image.transpose(1, 2, 0).tobytes()] for image in batch] for batch in batches]
