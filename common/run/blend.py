@@ -82,8 +82,9 @@ def blend(options: Blend) -> Path:
                 for name, table in tables.items()
             },
         }
-        for row, milliseconds in zip(listed, times or (), strict=False):
-            row["milliseconds"] = milliseconds
+        if times is not None:
+            for row, milliseconds in zip(listed, times, strict=True):
+                row["milliseconds"] = milliseconds
         _write(out, [found[index] for index in chosen.members], known)
     blend_summary.print_summary(out, known)
     return out

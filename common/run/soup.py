@@ -23,13 +23,8 @@ from common.run.job import device_of, load_module, make_data, predict_rows
 
 HOW = ("uniform", "greedy")
 State = dict[str, Tensor]
-KEPT = (
-    "epoch",
-    "global_step",
-    "pytorch-lightning_version",
-    "hyper_parameters",
-    "hparams_name",
-)  # of the first
+# what the soup's checkpoint takes over from its first ingredient
+KEPT = ("epoch", "global_step", "pytorch-lightning_version", "hyper_parameters", "hparams_name")
 
 
 def cook(
