@@ -76,8 +76,8 @@ def scene(deed: Deed, view: View, rng: np.random.Generator) -> Image:
     )
     page = place(double.height, double.width, rng)
     _person(_Pen(page, double, rng.normal(0, 0.06)), deed, rng)
-    page = cv2.resize(page, (view.width, view.height), interpolation=cv2.INTER_AREA)
-    return _lit(page, rng)
+    small = cv2.resize(page, (view.width, view.height), interpolation=cv2.INTER_AREA)
+    return _lit(np.asarray(small, np.uint8), rng)
 
 
 class _Pen:
@@ -174,7 +174,7 @@ def _body(pen: _Pen, looks: _Looks, rng: np.random.Generator) -> None:
     if kind == 0:  # an open jacket
         pen.polygon([(-0.22, 0.8), (0.22, 0.8), (0.1, 3.9), (-0.1, 3.9)], _colour(rng))
     elif kind == 1:
-        for y in np.arange(1.2, 3.9, 0.36):
+        for y in np.arange(1.2, 3.9, 0.36).tolist():
             pen.line([(-wide * 0.95, y), (wide * 0.95, y)], 0.09, _dimmed(looks.cloth, 0.7))
     elif kind == 2:
         pen.polygon([(-0.24, 0.79), (0.24, 0.79), (0, 1.35)], _near(looks.skin, rng, 6))
@@ -279,7 +279,7 @@ def _phone(pen: _Pen, middle: NDArray, lean: float, half_width: float, rng: np.r
 
 def _smoke(pen: _Pen, looks: _Looks, deed: Deed, turn: float, rng: np.random.Generator) -> None:
     side, mouth = deed.cigarette, np.array([turn + deed.cigarette * 0.07, 0.285])
-    length, angle = rng.uniform(0.42, 0.62), rng.uniform(-0.15, 0.7)
+    length, angle = rng.uniform(0.55, 0.72), rng.uniform(-0.15, 0.7)
     along = np.array([side * np.cos(angle), np.sin(angle)])
     if deed.smokes == "lips":
         _cigarette(pen, mouth, along, length, rng)
@@ -290,7 +290,7 @@ def _smoke(pen: _Pen, looks: _Looks, deed: Deed, turn: float, rng: np.random.Gen
         _cigarette(pen, mouth, along * [1, 0.6], length, rng)
         _fingers(pen, looks, hand, (float(mouth[0] + side * 0.1), 0.3), 2, 0.28)
         return
-    hand = (side * rng.uniform(0.75, 1.15), rng.uniform(0.45, 1.3))
+    hand = (side * rng.uniform(0.6, 0.85), rng.uniform(0.5, 1.2))
     _arm(pen, looks, side, hand)
     up = np.array([side * rng.uniform(-0.5, 0.7), -1.0])
     up /= np.linalg.norm(up)
@@ -303,7 +303,7 @@ def _smoke(pen: _Pen, looks: _Looks, deed: Deed, turn: float, rng: np.random.Gen
 def _cigarette(pen: _Pen, start: NDArray, along: NDArray, length: float, rng: np.random.Generator) -> None:
     """From `start`, its filter, to the ember, and its smoke."""
     along = along / np.linalg.norm(along)
-    normal = 0.038 * np.array([-along[1], along[0]])
+    normal = 0.055 * np.array([-along[1], along[0]])
     width = rng.uniform(0.9, 1.25)
 
     def part(begin: float, end: float, colour: Colour) -> None:
@@ -377,12 +377,12 @@ def _lit(page: Image, rng: np.random.Generator) -> Image:
     angle = rng.uniform(0, 2 * np.pi)
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     slope = 1 + rng.uniform(0, 0.25) * (np.cos(angle) * x + np.sin(angle) * y)
-    tint = rng.normal(1, 0.06, 3) * rng.uniform(0.65, 1.12)
+    tint = rng.normal(1, 0.05, 3) * rng.uniform(0.75, 1.12)
     light = page.astype(np.float32) * (slope[:, :, None] * tint).astype(np.float32)
     if rng.random() < 0.35:
         light = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.3, 0.8))
     light += rng.normal(0, rng.uniform(1, 7), page.shape).astype(np.float32)
-    if rng.random() < 0.06:
+    if rng.random() < 0.03:
         light[:] = light.mean(axis=2, keepdims=True)
     return np.clip(light, 0, 255).astype(np.uint8)
 
@@ -393,7 +393,7 @@ def _arc(centre: Point, axes: Point, start: float, end: float) -> NDArray:
 
 
 def _colour(rng: np.random.Generator) -> Colour:
-    hue = np.uint8([[[rng.integers(180), rng.integers(20, 190), rng.integers(50, 245)]]])  # type: ignore[arg-type]
+    hue = np.array([[[rng.integers(180), rng.integers(20, 190), rng.integers(50, 245)]]], np.uint8)
     red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
     return red, green, blue
 

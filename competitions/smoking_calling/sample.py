@@ -11,10 +11,10 @@ import numpy as np
 from common.sample.scene import Deed, Image, View, scene
 
 CLASSES = ["calling", "normal", "smoking", "smoking_calling"]
-SHARE_TALL, SHARE_600 = 0.14, 0.08  # of pictures that can be foreground and background of a pasted one
+TALL_EVERY, HIGH_EVERY = 10, 12  # every so many pictures one can be in front, or behind, in a pasted one
 
 
-def write_sample(root: Path, seed: int = 0, per_class: int = 160, tests: int = 80) -> None:
+def write_sample(root: Path, seed: int = 0, per_class: int = 200, tests: int = 80) -> None:
     """Write `train/<class>/`, `test/` and `test_labels.csv` below `root`.
 
     The folder appears when all of it is written. The same seed gives the same files, byte for byte.
@@ -34,45 +34,45 @@ def write_sample(root: Path, seed: int = 0, per_class: int = 160, tests: int = 8
     labels = {}
     for number in range(tests):
         rng = np.random.default_rng((seed, 1, number))
-        labels[_write(partial / "test", picture(number % 4, rng), rng)] = CLASSES[number % 4]
+        labels[_write(partial / "test", picture(number % 4, number // 4, rng), rng)] = CLASSES[number % 4]
     rows = "".join(f"{file},{labels[file]}\n" for file in sorted(labels))
     (partial / "test_labels.csv").write_text(f"image_name,category\n{rows}", encoding="utf-8")
     partial.rename(root)
 
 
-def picture(label: int, rng: np.random.Generator) -> Image:
-    """One picture of a class: uint8 RGB (H, W, 3). Some are tall crops, some 600 pixels high."""
-    kind = rng.random()
-    if kind < SHARE_TALL:
-        height = int(rng.integers(220, 500))
-        width = int(height / rng.uniform(2.05, 2.7))
-        head = width * rng.uniform(0.34, 0.44)
-    elif kind < SHARE_TALL + SHARE_600:
-        height, width = 300, int(rng.integers(200, 300))
+def picture(label: int, number: int, rng: np.random.Generator) -> Image:
+    """One picture of a class: uint8 RGB (H, W, 3). By its number some are tall crops, some 600 pixels high."""
+    high = number % HIGH_EVERY == 3
+    if number % TALL_EVERY == 6:
+        height = int(rng.integers(220, 400))
+        width = int(height / rng.uniform(2.05, 2.5))
+        head = width * rng.uniform(0.5, 0.65)
+    elif high:
+        height, width = 300, int(rng.integers(220, 300))
         head = height * _head_share(rng)
     else:
         height = int(rng.integers(130, 230))
-        width = int(height * rng.uniform(0.75, 1.3))
+        width = int(height * rng.uniform(0.8, 1.15))
         head = height * _head_share(rng)
-    room = min(0.5 * width, 1.3 * head)  # so that what hands hold beside the head is seen
-    x = rng.uniform(room, width - room)
-    y = rng.uniform(0.62, 0.9) * head + max(0.0, 0.1 * (height - 2 * head)) * rng.random()
+    room = min(0.5 * width, 0.9 * head)  # so that what hands hold beside the head is seen
+    x = np.clip(rng.normal(0.5, 0.07) * width, room, width - room)
+    y = rng.uniform(0.6, 0.75) * head + max(0.0, 0.1 * (height - 2 * head)) * rng.random()
     page = scene(_deed(label, rng), View(height, width, head, x, y), rng)
-    if height == 300:
+    if high:  # drawn at half its size, so that the file stays small
         page = cv2.resize(page, (2 * width, 600), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     return page
 
 
 def _head_share(rng: np.random.Generator) -> float:
     """Of the picture's height: close-ups, half figures, and some seen from farther away."""
-    low, high = [(0.4, 0.55), (0.27, 0.4), (0.2, 0.27)][rng.choice(3, p=[0.35, 0.5, 0.15])]
+    low, high = [(0.42, 0.56), (0.34, 0.42), (0.26, 0.34)][rng.choice(3, p=[0.62, 0.32, 0.06])]
     return rng.uniform(low, high)
 
 
 def _deed(label: int, rng: np.random.Generator) -> Deed:
     side = int(rng.choice([-1, 1]))
-    smokes = str(rng.choice(["lips", "fingers", "away"], p=[0.35, 0.45, 0.2]))
-    extra = str(rng.choice(["none", "cup", "pen", "chin", "screen"], p=[0.68, 0.1, 0.1, 0.06, 0.06]))
+    smokes = str(rng.choice(["lips", "fingers", "away"], p=[0.42, 0.46, 0.12]))
+    extra = str(rng.choice(["none", "cup", "pen", "chin", "screen"], p=[0.84, 0.05, 0.05, 0.03, 0.03]))
     if CLASSES[label] == "calling":
         return Deed(phone=side, other=extra)
     if CLASSES[label] == "smoking":
@@ -80,14 +80,14 @@ def _deed(label: int, rng: np.random.Generator) -> Deed:
     if CLASSES[label] == "smoking_calling":
         return Deed(phone=side, cigarette=-side, smokes=smokes)
     others = ["none", "cup", "pen", "ear", "chin", "screen"]
-    return Deed(other=str(rng.choice(others, p=[0.3, 0.16, 0.14, 0.15, 0.12, 0.13])))
+    return Deed(other=str(rng.choice(others, p=[0.55, 0.09, 0.09, 0.1, 0.09, 0.08])))
 
 
 def _write_class(folder: Path, label: int, count: int, key: tuple[int, ...]) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
         rng = np.random.default_rng((*key, number))
-        _write(folder, picture(label, rng), rng)
+        _write(folder, picture(label, number, rng), rng)
 
 
 def _write(folder: Path, image: Image, rng: np.random.Generator) -> str:
