@@ -50,10 +50,11 @@ class Ranked:
     def state(self) -> str:
         """What there is to say about missing scores; else empty."""
         lacking = self.seeds - len(next(iter(self.scores.values()))) - len(self.failed)
-        failures = ", ".join(
-            f"seed {seed} failed with code {code}" for seed, code in sorted(self.failed.items())
-        )
-        return ", ".join(part for part in (failures, f"{lacking} not run" if lacking else "") if part)
+        said = []
+        for code in sorted({*self.failed.values()}):
+            seeds = [str(seed) for seed in sorted(self.failed) if self.failed[seed] == code]
+            said.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} failed with code {code}")
+        return "; ".join([*said, *([f"{lacking} not run"] if lacking else [])])
 
 
 @dataclass(frozen=True)

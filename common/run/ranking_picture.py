@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.ticker import PercentFormatter
 
@@ -28,13 +29,13 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
     """Write the picture of a ranking; rows without a score are named and have no dot."""
     metric, rows = ranking.metric, ranking.rows
     names = drawable([row.name for row in rows], range(1, len(rows) + 1))
-    top = 0.55 + 0.2 * len(ranking.heads)
+    heads = [part for line in ranking.heads for part in wrap(plain(line), 105)]
+    top = 0.55 + 0.2 * len(heads)
     with look():
         figure = page(0.3 + NAMES + AXES + 0.4, top + LINE * len(rows) + 0.75)
         write(figure, 0.3, 0.16, plain(f"{metric}, mean over seeds"), 12, weight="bold")
-        for number, line in enumerate(ranking.heads):
-            text = fitted(plain(line), None, 8, NAMES + AXES)
-            write(figure, 0.3, 0.45 + 0.2 * number, text, 8, color=GREY)
+        for number, line in enumerate(heads):
+            write(figure, 0.3, 0.45 + 0.2 * number, line, 8, color=GREY)
         axes = box(figure, 0.3 + NAMES, top, AXES, LINE * len(rows))
         for place, row in enumerate(rows):
             is_baseline = row.name == ranking.baseline

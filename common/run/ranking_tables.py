@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from common.run import folder
@@ -30,14 +31,17 @@ def write_tables(root: Path) -> Ranking:
 
 def print_ranking(ranking: Ranking) -> None:
     console = Console(highlight=False)
-    table = Table(*cells(ranking)[0])
-    for row in cells(ranking)[1]:
-        table.add_row(*row)
+    heads, rows = cells(ranking)
+    table = Table()
+    for number, head in enumerate(heads):
+        table.add_column(head, no_wrap=2 <= number <= heads.index("seeds"))
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
     for line in ranking.heads:
-        console.print(line, markup=False, style="bold")
+        console.print(line, markup=False, soft_wrap=True, style="bold")
     console.print(table)
     for line in ranking.notes:
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:

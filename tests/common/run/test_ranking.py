@@ -83,7 +83,7 @@ def test_rows_are_in_the_order_of_their_means_and_those_without_a_score_last(swe
     assert half.difference is not None and half.difference.mean == pytest.approx(0.2)  # seed 0 alone
     assert base.difference is None and lost.difference is None
     assert (
-        half.state == "seed 1 failed with code 1" and lost.state == "seed 0 failed with code 137, 1 not run"
+        half.state == "seed 1 failed with code 1" and lost.state == "seed 0 failed with code 137; 1 not run"
     )
     assert best.sd("valid_top1") == pytest.approx(np.std([0.9, 0.8], ddof=1))
 

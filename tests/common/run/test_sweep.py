@@ -123,7 +123,7 @@ def test_a_trial_that_fails_is_named_and_tried_again_by_the_same_command(capsys)
         last[0] == f"failed with code 3: {root}/smooth/seed0"
         and last[2] == f"not started: {root}/views/seed0"
     )
-    assert places(root)["smooth"]["state"] == "seed 0 failed with code 3, seed 1 failed with code 3"
+    assert places(root)["smooth"]["state"] == "seeds 0, 1 failed with code 3"
     assert places(root)["smooth"]["place"] == "" and "| failed |" in (root / "ranking.md").read_text()
     Path("broken").unlink()
     before = len(log())
