@@ -112,6 +112,17 @@ def fit(
     raise PodiumError(f"fit must be stretch, pad or crop, got {mode!r}")
 
 
+def fit_to(image: Image, preprocessing: dict[str, Any]) -> Image:
+    """`fit` by the preprocessing that a checkpoint carries: uint8 (H, W, C) → uint8 (H', W', C)."""
+    return fit(
+        image,
+        tuple(preprocessing["size"]),
+        preprocessing["fit"],
+        preprocessing["pad_value"],
+        preprocessing["interpolation"],
+    )
+
+
 def _resize(image: Any, height: int, width: int, interpolation: str) -> Any:
     if interpolation not in _INTERPOLATIONS:
         raise PodiumError(f"interpolation must be one of {', '.join(_INTERPOLATIONS)}, got {interpolation!r}")

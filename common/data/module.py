@@ -18,7 +18,7 @@ from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
 from common.data.folds import PARTS, divide
-from common.data.images import ImageError, fit, read
+from common.data.images import ImageError, fit_to, read
 from common.data.sampler import EpochBatches
 from common.data.unlabelled import taught_records
 from common.data.views import make_views
@@ -171,7 +171,8 @@ class ImageData(pl.LightningDataModule):
             table["train_only"] = False
         if self.unlabelled is not None and self.taught is not None:
             more = taught_records(self.unlabelled, self.taught, self.certainty)
-            table = pd.concat([table, more.reindex(columns=table.columns, fill_value="")], ignore_index=True)
+            more = more.reindex(columns=table.columns, fill_value="")  # columns of the competition's own
+            table = pd.concat([table, more], ignore_index=True).astype({"train_only": bool, "label": "int64"})
         to_size = partial(fit_to, preprocessing=self.preprocessing)
         self.pixels, rows, bad = pixels.decode(table["path"].tolist(), self._read(to_size))
         self._report_bad(bad, len(table))
@@ -187,11 +188,8 @@ class ImageData(pl.LightningDataModule):
         self.table = table
         # kept, since the learning rate of every step asks how long an epoch is
         self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
-        if (
-            stored is None
-            or not (self.folder / "folds.csv").exists()
-            or set(stored["id"]) != set(table["id"])
-        ):
+        new = set(table["id"][~table["train_only"]]) - (set() if stored is None else set(stored["id"]))
+        if new or not self._saved.exists():
             self._save_split()
         labels = table["label"].to_numpy()
         fits = None if self.image_view is None else to_size
@@ -350,14 +348,3 @@ class ImageData(pl.LightningDataModule):
         partial_file = self.folder / f".folds.{os.getpid()}"
         table[columns].to_csv(partial_file, index=False)
         partial_file.replace(self._saved)
-
-
-def fit_to(image: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:
-    """`fit` by the preprocessing that a checkpoint carries: uint8 (H, W, C) → uint8 (H', W', C)."""
-    return fit(
-        image,
-        tuple(preprocessing["size"]),
-        preprocessing["fit"],
-        preprocessing["pad_value"],
-        preprocessing["interpolation"],
-    )

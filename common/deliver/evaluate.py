@@ -39,11 +39,11 @@ def evaluate(options: Evaluate) -> Path:
     run_config(run, options.data.root)  # only checked: the pictures are named by the table
     own = _held_out(run, options.data.root) if options.input is None else None
 
-    from common.deliver.ensemble import (
+    from common.run.ensemble import (
         Ensemble,
     )  # imports torch, which what is wrong until here need not wait for
 
-    ensemble = Ensemble(run, options.checkpoint, options.tta)
+    ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     table, what = own or _folders(str(options.input), ensemble.class_names)
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]

@@ -11,7 +11,7 @@ import numpy as np
 from common.build import build
 from common.config.schema import at_least
 from common.data.images import ImageError
-from common.deliver.reader import images_of
+from common.data.reader import images_of
 from common.deliver.submission import Submission
 from common.errors import PodiumError
 from common.run import folder
@@ -55,11 +55,9 @@ def predict(options: Predict) -> Path | None:
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data.root)
 
-    from common.deliver.ensemble import (
-        Ensemble,
-    )  # imports torch, which what is wrong until here need not wait for
+    from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
 
-    ensemble = Ensemble(run, options.checkpoint, options.tta)
+    ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     ids, paths = _pictures(config, run, options.input)
     bad: list[ImageError] = []
     rows = ensemble.predict(ids, paths, options.batch_size, bad)

@@ -87,7 +87,10 @@ def with_teacher(config: dict[str, Any], run: Path) -> dict[str, Any]:
     tables = [stages.soft_labels_table(config, run), stages.taught_table(config, run)]
     if tables[0] is None:
         return config
-    part = {**config["callbacks"]["soft_labels"], "path": [str(table) for table in tables if table is not None]}
+    part = {
+        **config["callbacks"]["soft_labels"],
+        "path": [str(table) for table in tables if table is not None],
+    }
     return {**config, "callbacks": {**config["callbacks"], "soft_labels": part}}
 
 

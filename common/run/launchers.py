@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from common.config.schema import at_least
 from common.errors import PodiumError
@@ -25,6 +25,18 @@ PATIENCE = (
 )
 RAY_NOTES = Path("runs/ray")
 Codes = list[int | None]
+
+
+class Launcher(Protocol):
+    """Runs commands; see Serial."""
+
+    def __call__(
+        self,
+        commands: Sequence[Sequence[str]],
+        stop_on_failure: bool = False,
+        on_start: Callable[[int], None] | None = None,
+        on_end: Callable[[int, int], None] | None = None,
+    ) -> Codes: ...
 
 
 class Serial:

@@ -72,13 +72,12 @@ def combine(stack: np.ndarray, mean: str) -> np.ndarray:
 def read_folds(run: Path) -> pd.DataFrame:
     """Which picture was in which part of a run: at least id, path, label, class, part and fold, all rows.
 
-    Older runs have a `split.csv`, which knows no folds. Raises PodiumError if there is neither.
+    Raises PodiumError if the run has no `folds.csv`.
     """
-    path = next((run / name for name in ("folds.csv", "split.csv") if (run / name).exists()), None)
-    if path is None:
+    path = run / "folds.csv"
+    if not path.exists():
         raise PodiumError(f"{run} has no folds.csv: the run has not begun, or the file was removed")
-    table = pd.read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
-    return table if "fold" in table else table.assign(fold=-1)
+    return pd.read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
 
 
 def _listed(path: Path) -> tuple[str, list[tuple[str, str]]]:

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.utils import get_class
 from rich.console import Console
 
+from common.build import build
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.run import environment, folder
@@ -33,6 +34,7 @@ def train(config: dict[str, Any]) -> Path:
     for wave in waves:  # only made: what does not fit is said before a run folder is begun
         make_data(wave[0].config, folder.RUNS)
         make_callbacks(wave[0].config)
+    launcher = build(config["launcher"])
     run, why = folder.choose(config)
     print(why, flush=True)
     if not folder.is_done(run):
@@ -42,7 +44,7 @@ def train(config: dict[str, Any]) -> Path:
                 run_alone(run, waves[0][0])
             else:
                 divide_data(run, config, waves)
-                run_waves(run, waves, config)
+                run_waves(run, waves, launcher, stop_on_failure=config["on_failure"] == "stop")
             finish(run, waves)
     print_summary(run, Console(highlight=False))
     return run

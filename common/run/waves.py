@@ -3,14 +3,14 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from common.build import build
 from common.callbacks.checkpoints import Stopped
 from common.callbacks.progress import duration
 from common.run import folder, out_of_fold
 from common.run.batch import ASKED_TO_STOP
 from common.run.job import run_job
+from common.run.launchers import Launcher
+from common.run.pseudo_labels import write_pseudo_labels
 from common.run.stages import Job, out_of_fold_path
 
 
@@ -22,13 +22,11 @@ class JobsFailed(Exception):
         self.failed = failed
 
 
-def run_waves(run: Path, waves: list[list[Job]], config: dict[str, Any]) -> None:
-    """Run what is left of the jobs, each in a process of its own, the jobs of a stage by the configured launcher.
+def run_waves(run: Path, waves: list[list[Job]], launcher: Launcher, stop_on_failure: bool) -> None:
+    """Run what is left of the jobs, each in a process of its own, the jobs of a stage by the launcher.
 
     Raises JobsFailed at the end, Stopped after a signal.
     """
-    launcher = build(config["launcher"])
-    stop = config["on_failure"] == "stop"
     failed: dict[str, str] = {}
     progress = _Progress(sum(not folder.is_done(run / "jobs" / job.name) for wave in waves for job in wave))
     for wave in waves:
@@ -37,15 +35,19 @@ def run_waves(run: Path, waves: list[list[Job]], config: dict[str, Any]) -> None
             lacking = sorted({*job.needs} & failed.keys())
             if folder.is_done(run / "jobs" / job.name):
                 continue
-            if stop and failed:
+            if stop_on_failure and failed:
                 failed[job.name] = "not started"
             elif lacking:
                 failed[job.name] = f"not started: it needs {', '.join(lacking)}"
             else:
                 todo.append(job)
+        if todo:
+            write_pseudo_labels(run, todo[0].config)
         commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in todo]
         progress.begin(todo)
-        codes = launcher(commands, stop_on_failure=stop, on_start=progress.started, on_end=progress.ended)
+        codes = launcher(
+            commands, stop_on_failure=stop_on_failure, on_start=progress.started, on_end=progress.ended
+        )
         for job, code in zip(todo, codes, strict=True):
             if code in ASKED_TO_STOP:
                 raise Stopped(code - 128)
@@ -113,6 +115,6 @@ class _Progress:
         how = "done" if code == 0 else f"failed with code {code}"
         print(
             f"{self.jobs[number].name} {how} in {duration(now - self.since[number])}"
-            + (f"; {self.left} jobs left, about {duration(rest)}" if self.left else ""),
+            + (f"; {self.left} more, about {duration(rest)} left" if self.left else ""),
             flush=True,
         )

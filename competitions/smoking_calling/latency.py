@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.data.images import ImageError
-from common.deliver.ensemble import Ensemble
+from common.run.ensemble import Ensemble
 from common.run.folder import load_config, write_json
 from common.run.job import make_data
 from competitions.smoking_calling.commands import main
@@ -44,7 +44,7 @@ def report(run: Path) -> Path:
     paths = [Path(path) for path in table["path"][:PICTURES]]
     found = {}
     for name, tta in (("with TTA", True), ("without TTA", False)):
-        ensemble = Ensemble(run, tta=tta)
+        ensemble = Ensemble.of_run(run, tta=tta)
         bad: list[ImageError] = []
 
         def predict(path: Path, ensemble: Ensemble = ensemble, bad: list[ImageError] = bad) -> Any:

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from common.data.images import Image, ImageError, read
-from common.data.module import fit_to
-from common.deliver.ensemble import Ensemble
+from common.data.images import fit_to
+from common.run.ensemble import Ensemble
 from common.run.folder import load_config
 from common.run.job import make_data
 from common.run.members import combine
@@ -51,7 +51,7 @@ def report(run: Path) -> Path:
     data = make_data({**config, "data": {**config["data"], "orientation": None}}, run)
     tables = [data.records()[0]] + ([data.test_records()] if (data.root / "test").is_dir() else [])
     table = pd.concat(tables, ignore_index=True)
-    ensemble = Ensemble(run)
+    ensemble = Ensemble.of_run(run)
     found = [
         (image, row) for image, row in _looked_at(ensemble, table["id"].tolist(), table["path"].tolist())
     ]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from common.config.options import parse
-from common.deliver import reader
-from common.deliver.ensemble import Ensemble
+from common.data import reader
 from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
+from common.run.ensemble import Ensemble
 from common.run.members import Member, combine, write_members
 from common.run.train import train
 
@@ -45,8 +45,8 @@ def table(ensemble, paths, batch_size=7):
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
 def test_an_ensemble_is_the_mean_of_what_its_members_say_alone(run, small, blended, root, mean):
     paths = sorted(Path(root).glob("*/*.png"))[:20]
-    alone = [table(Ensemble(one), paths) for one in (run, small)]
-    together = table(Ensemble(blended(mean)), paths)
+    alone = [table(Ensemble.of_run(one), paths) for one in (run, small)]
+    together = table(Ensemble.of_run(blended(mean)), paths)
     expected = combine(np.stack([alone[0], alone[1], alone[0]]), mean)
     np.testing.assert_allclose(together, expected, rtol=1e-6)
     assert np.abs(together - alone[0]).max() > 1e-3
@@ -58,7 +58,7 @@ def test_a_picture_is_read_once_for_each_preprocessing(blended, root, monkeypatc
     monkeypatch.setattr(
         reader, "read", lambda *args, **kwargs: (count.append(args[0]), read(*args, **kwargs))[1]
     )
-    table(Ensemble(blended("arithmetic")), paths)
+    table(Ensemble.of_run(blended("arithmetic")), paths)
     assert sorted(count) == sorted(2 * paths)  # three members, two sizes
 
 
@@ -67,8 +67,8 @@ def test_the_output_says_how_many_models_take_part(run, blended, root, tmp_path,
     predict(parse(Predict, [f"run_dir={folder}", f"input={root}", f"out={tmp_path / 'all.csv'}"]))
     how = "geometric mean of 3 models, best.ckpt, mean of 2 views, best.ckpt, one view"
     assert f"48 predictions from {folder} ({how})" in capsys.readouterr().out
-    assert Ensemble(run, tta=False).how == "one model, best.ckpt, one view, TTA off"
-    assert Ensemble(run, checkpoint="last.ckpt").how == "one model, last.ckpt, mean of 2 views"
+    assert Ensemble.of_run(run, tta=False).how == "one model, best.ckpt, one view, TTA off"
+    assert Ensemble.of_run(run, checkpoint="last.ckpt").how == "one model, last.ckpt, mean of 2 views"
 
 
 def test_members_of_different_classes_are_refused(run, toys, tmp_path):
@@ -82,4 +82,4 @@ def test_members_of_different_classes_are_refused(run, toys, tmp_path):
     torch.save(checkpoint, path)
     write_members(tmp_path / "other", [Member(job) for job in ensemble_of])
     with pytest.raises(PodiumError, match="know different classes"):
-        Ensemble(tmp_path / "other")
+        Ensemble.of_run(tmp_path / "other")

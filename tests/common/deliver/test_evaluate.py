@@ -52,7 +52,6 @@ def copied(run, to, parts: dict[str, int], folds: int) -> pd.DataFrame:
         : len(table)
     ]
     table["fold"] = np.where(table["part"] == "train", np.arange(len(table)) % folds, -1) if folds else -1
-    (to / "split.csv").unlink(missing_ok=True)
     table.to_csv(to / "folds.csv", index=False)
     return table
 

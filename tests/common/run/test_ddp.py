@@ -49,7 +49,8 @@ def test_two_processes_share_the_images_and_measure_as_one(toy, tmp_path):
     assert [job.name for job in (run / "jobs").iterdir()] == ["train_fold0"]
     assert len(list(run.glob("**/config.yaml"))) == 2 and not list(tmp_path.glob("runs"))
     split = pd.read_csv(run / "folds.csv")
-    seen = [json.loads(line) for rank in (0, 1) for line in open(f"{tmp_path / 'seen'}.{rank}")]
+    notes = [Path(f"{tmp_path / 'seen'}.{rank}").read_text().splitlines() for rank in (0, 1)]
+    seen = [json.loads(line) for lines in notes for line in lines]
     for epoch in range(3):
         for part in ("train", "valid"):
             images = [

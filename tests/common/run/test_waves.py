@@ -26,6 +26,9 @@ STAGED = [
 ]
 
 
+CERTAIN = 0.3  # between the probabilities that one epoch reaches
+
+
 class InThisProcess:
     """A launcher for tests: no process to start, so the same road in a tenth of the time."""
 
@@ -145,14 +148,14 @@ def test_a_failed_job_is_recorded_what_does_not_need_it_goes_on_and_the_same_com
     spoiled = run / "jobs" / "teacher_fold1" / "best.ckpt"
     spoiled.mkdir()  # a folder where the checkpoint should be written
     with pytest.raises(JobsFailed) as failed:
-        run_waves(run, waves, broken)
+        run_waves(run, waves, InThisProcess(), False)
     assert set(failed.value.failed) == {"teacher_fold1", "student_fold1"}
     assert "failed.txt" in failed.value.failed["teacher_fold1"]
     assert failed.value.failed["student_fold1"] == "not started: it needs teacher_fold1"
     assert folder.is_done(run / "jobs" / "student_fold0") and not out_of_fold_path(run, "teacher").exists()
     spoiled.rmdir()
     began = (run / "jobs" / "student_fold0" / "done").stat().st_mtime_ns
-    run_waves(run, waves, broken)
+    run_waves(run, waves, InThisProcess(), False)
     finish(run, waves)
     assert not (run / "jobs" / "teacher_fold1" / "failed.txt").exists()
     assert (run / "jobs" / "student_fold0" / "done").stat().st_mtime_ns == began
@@ -161,13 +164,13 @@ def test_a_failed_job_is_recorded_what_does_not_need_it_goes_on_and_the_same_com
 
 
 def test_on_failure_stop_starts_nothing_more(config, tmp_path):
-    stopping = {**config, "on_failure": "stop", "run_dir": str(tmp_path / "run")}
+    stopping = {**config, "run_dir": str(tmp_path / "run")}
     waves, run = jobs_of(stopping), tmp_path / "run"
     start(run, stopping, waves)
     divide_data(run, stopping, waves)
     (run / "jobs" / "teacher_fold0" / "best.ckpt").mkdir()
     with pytest.raises(JobsFailed) as failed:
-        run_waves(run, waves, stopping)
+        run_waves(run, waves, InThisProcess(), True)
     assert list(failed.value.failed.values())[1:] == ["not started"] * 3
 
 
@@ -261,3 +264,53 @@ def files_of(run):
     return sorted(
         path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path.name != "lock"
     )
+
+
+def test_pictures_without_labels_are_learnt_from_where_the_teachers_are_sure(config, tmp_path, capsys):
+    from common.run.job import make_callbacks, make_data, with_teacher
+
+    root = Path(config["data"]["root"])
+    folder_of_new = tmp_path / "new"
+    folder_of_new.mkdir()
+    for number, path in enumerate(sorted(root.glob("*/[0-3].png"))):
+        (folder_of_new / f"{number:02d}.png").write_bytes(path.read_bytes() + b" ")
+    recipe = {"data": {**config["data"], "unlabelled": str(folder_of_new), "certainty": CERTAIN}}
+    student = {**config["stages"]["student"], "recipe": {**config["stages"]["student"]["recipe"], **recipe}}
+    run = tmp_path / "run"
+    train({**config, "stages": {**config["stages"], "student": student}, "run_dir": str(run)})
+
+    ids, rows = predictions.read(run / "out_of_fold" / "student_unlabelled.parquet")
+    models = [predictions_of(run / "jobs" / f"teacher_fold{fold}", folder_of_new) for fold in range(2)]
+    np.testing.assert_allclose(rows, (models[0] + models[1]) / 2, atol=1e-6)
+    sure = set(ids["id"][rows.max(1) >= CERTAIN])
+    assert (
+        0 < len(sure) < len(ids) == 16 and f"{len(sure)} of 16 unlabelled pictures" in capsys.readouterr().out
+    )
+    for fold in range(2):
+        job = with_teacher(folder.load_config(run / "jobs" / f"student_fold{fold}"), run)
+        data = make_data(job, run)
+        data.setup()
+        taught = {
+            part: set(data.table["id"].iloc[data.rows(part)]) & set(ids["id"]) for part in ("train", "valid")
+        }
+        assert taught == {"train": sure, "valid": set()}
+        soft = next(one for one in make_callbacks(job) if hasattr(one, "teacher"))
+        soft.read(data.table["id"].tolist(), 4)
+        assert soft.known[data.rows("train")].all()
+    table = pd.read_csv(run / "folds.csv")
+    assert not table["id"].str.startswith("unlabelled").any()
+
+
+def predictions_of(job, pictures):
+    from common.run.ensemble import Ensemble
+    from common.run.members import Member
+
+    paths = sorted(pictures.glob("*.png"))
+    found = Ensemble("arithmetic", [Member(job)]).predict([path.name for path in paths], paths, 16, [])
+    return np.stack([row for _, row in sorted(found)])
+
+
+def test_the_whole_road_is_walked_in_a_smoke_run(toy_module, tmp_path):
+    config = toy_module(*STAGED, "trainer=smoke", f"run_dir={tmp_path / 'run'}")
+    train({**config, "launcher": {"_target_": f"{__name__}.InThisProcess"}})
+    assert folder.is_done(tmp_path / "run")

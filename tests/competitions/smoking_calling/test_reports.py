@@ -75,7 +75,7 @@ def test_pictures_are_proposed_only_where_one_turn_is_clearly_surer():
 
 
 def test_confidences_are_those_of_the_picture_turned_clockwise(run):
-    ensemble = orientation.Ensemble(run)
+    ensemble = orientation.Ensemble.of_run(run)
     image = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)
     found = orientation.confidences(ensemble, image)
     clockwise = np.ascontiguousarray(image[::-1].transpose(1, 0, 2))

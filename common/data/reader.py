@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.images import ImageError, read
+from common.data.images import ImageError, fit_to, read
 from common.data.records import images_below
 from common.errors import PodiumError
 
@@ -31,7 +31,6 @@ def batches(
 
     Pictures that cannot be read are left out of a batch and come as errors.
     """
-    from common.data.module import fit_to  # imports torch
 
     def load(path: Path) -> list[np.ndarray] | ImageError:
         try:

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data.images import read
-from common.data.module import fit_to
-from common.deliver.reader import batches
+from common.data.images import fit_to, read
+from common.data.reader import batches
 
 GREY = {"size": [8, 6], "channels": 1, "fit": "stretch", "pad_value": 0, "interpolation": "area"}
 COLOUR = {**GREY, "size": [5, 5], "channels": 3, "fit": "crop"}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from common.data.images import ImageError
-from common.deliver.reader import batches
+from common.data.reader import batches
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run import folder
@@ -17,18 +17,18 @@ from common.run.members import Member, combine, read_members
 
 
 class Ensemble:
-    """All members of a run, on their devices, ready to predict.
+    """Several models, on their devices, ready to predict as one.
 
     Args:
-        run: run folder.
-        checkpoint: to take from each member's job instead of the one that the run names.
+        mean: arithmetic or geometric.
+        members: the models.
         tta: predict by each member's test-time augmentation, where it has one.
 
     Raises PodiumError if a member is gone, or if members know different classes.
     """
 
-    def __init__(self, run: Path, checkpoint: str | None = None, tta: bool = True) -> None:
-        self.mean, members = read_members(run, checkpoint)
+    def __init__(self, mean: str, members: list[Member], tta: bool = True) -> None:
+        self.mean = mean
         self.modules: list[ImageClassifier] = []
         self.members: list[dict[str, Any]] = []  # as evaluations record them
         for member in members:
@@ -44,6 +44,11 @@ class Ensemble:
                 raise PodiumError(
                     f"{member.job} and {members[0].job} know different classes: their predictions have no mean"
                 )
+
+    @classmethod
+    def of_run(cls, run: Path, checkpoint: str | None = None, tta: bool = True) -> "Ensemble":
+        """The models that a run folder names; `checkpoint` is taken from each job instead of the one named."""
+        return cls(*read_members(run, checkpoint), tta=tta)
 
     @property
     def how(self) -> str:
