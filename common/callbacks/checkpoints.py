@@ -13,7 +13,6 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from common.errors import PodiumError
 
-
 ASKED_EVERY = 10  # steps between which several processes agree on whether to save
 
 

@@ -65,7 +65,9 @@ class SoftLabels(pl.Callback):
         table = tables.drop_duplicates("id").set_index("id")["probabilities"].reindex(ids)
         known = table.notna().to_numpy()
         if not known.any():
-            raise PodiumError(f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set")
+            raise PodiumError(
+                f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set"
+            )
         rows = np.stack(table[known].to_list()).astype(np.float32)
         if rows.shape[1] != num_classes:
             raise PodiumError(
