@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.data.images import Image, ImageError, read
-from common.data.images import fit_to
+from common.data.images import Image, ImageError, fit_to, read
 from common.run.ensemble import Ensemble
 from common.run.folder import load_config
 from common.run.job import make_data
