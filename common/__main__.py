@@ -142,7 +142,7 @@ def blend(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    """`bench=speed` or `bench=yardstick`, which live with the tests; all other words are theirs."""
+    """`bench=speed`, `yardstick` or `distillation`, which live with the tests; all other words are theirs."""
     from importlib import import_module
 
     from common.config.overrides import parse
@@ -150,7 +150,7 @@ def bench(arguments: list[str]) -> int:
 
     chosen = [word for word in arguments if word.startswith("bench=")]
     name = str(parse(chosen)[-1].value) if chosen else "speed"
-    one_of("bench", name, ("speed", "yardstick"))
+    one_of("bench", name, ("speed", "yardstick", "distillation"))
     measure = import_module(f"tests.bench.{name}").main
 
     from common.callbacks.checkpoints import Stopped

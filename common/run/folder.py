@@ -125,8 +125,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` against a second start; the lock goes with the process, however that ends."""
+def lock(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold `folder` against a second start, or wait for the first; the lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / "lock").open("a+")
@@ -136,7 +136,9 @@ def lock(folder: Path) -> Iterator[None]:
         ) from error
     with opened as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader workers would inherit it
+            fcntl.lockf(
+                file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+            )  # not flock: loader workers would inherit it
         except (BlockingIOError, PermissionError):
             file.seek(0)
             holder = file.read().strip() or "another process"

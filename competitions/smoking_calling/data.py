@@ -25,11 +25,11 @@ class SmokingCallingData(ImageData):
     smoking and smoking_calling, and a picture's class is the name of its folder. `source` is a prefix v1_, v2_, …
     of the file's name. Pictures named aug_… were pasted together from others; they are trained on only.
 
-    Where `make prepare` has worked on this root with these settings, its folder is read instead: shrunk, without
-    duplicates, in folds, with pasted pictures. A pasted picture is trained on only where both pictures that it is
-    made of are.
+    What is trained on is prepared first, once: shrunk, without duplicates, in folds, with pasted pictures. A pasted
+    picture is trained on only where both pictures that it is made of are.
 
     Args:
+        prepared: prepare; else train on the pictures as they are.
         pasted: train on the pasted pictures as well.
         orientation: a CSV `id,degrees`: pictures that are turned clockwise by 90, 180 or 270 degrees before use.
             `python -m competitions.smoking_calling.orientation RUN` proposes one.
@@ -43,6 +43,7 @@ class SmokingCallingData(ImageData):
     def __init__(
         self,
         *,
+        prepared: bool = True,
         pasted: bool = True,
         orientation: str | None = None,
         shrink: int = 600,
@@ -50,15 +51,16 @@ class SmokingCallingData(ImageData):
         **others: Any,
     ) -> None:
         super().__init__(**others)
+        self.prepared = prepared
         self.pasted = pasted
         self.orientation = Path(orientation) if orientation else None
         self.settings = Settings.of(shrink, paste)
 
     def records(self) -> tuple[pd.DataFrame, list[str]]:
-        table = prepared_table(self.root, self.prepared_folder)
-        if table is None:
+        if not self.prepared:
             table = raw_records(self.root)
         else:
+            table = prepared_table(self.prepare())
             self.near_duplicates = False  # found already, and pasted pictures resemble what they are made of
             if self.folds == self.settings.folds and not any(self.shares.values()):
                 table["part"] = "train"  # these folds fit the run

@@ -58,9 +58,10 @@ def prepare(
 
     Nothing is done where `out` was made from the same files before. Returns `out`.
     """
-    with lock(out.with_name(f".{out.name}")):
-        if _made_from(out) == _files(root):
-            print(f"prepared already: {out}")
+    if _made_from(out) == _files(root):
+        return out
+    with lock(out.with_name(f".{out.name}"), wait=True):
+        if _made_from(out) == _files(root):  # while we waited
             return out
         partial = out.with_name(f".{out.name}") / "partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,16 +86,8 @@ def prepare(
     return out
 
 
-def prepared_table(root: Path, out: Path) -> pd.DataFrame | None:
-    """The records of a prepared folder, with `fold`, `train_only` and `made_of`; None if there is none.
-
-    Raises PodiumError where the files of `root` have changed since.
-    """
-    made_from = _made_from(out)
-    if made_from is None:
-        return None
-    if made_from != _files(root):
-        raise PodiumError(f"{root} has changed since `make prepare`: prepare it again, or delete {out}")
+def prepared_table(out: Path) -> pd.DataFrame:
+    """The records of a prepared folder, with `fold`, `train_only` and `made_of`."""
     text = {"id": str, "group": str, "source": str, "made_of": str}
     table = pd.read_csv(out / "folds.csv", dtype=text, keep_default_na=False)
     table["path"] = [str(out / image) for image in table["id"]]

@@ -11,6 +11,7 @@ from common.config.configure import split
 from common.config.layers import search_path
 from common.errors import PodiumError
 from common.run import environment
+from common.run.stages import jobs_of
 from common.run.train import with_data
 from tests.bench import table
 from tests.bench.contenders import Contenders, one_core
@@ -71,7 +72,7 @@ def main(words: Sequence[str]) -> None:
     rows: list[dict[str, Any]] = []
     for name, config in configs.items():
         contenders = Contenders(
-            with_data(config),
+            jobs_of(with_data(config))[0][0].config,
             out / name,
             steps=options.steps,
             warmup=options.warmup,

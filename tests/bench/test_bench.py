@@ -2,6 +2,7 @@
 
 import itertools
 from collections import OrderedDict
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from common.config.layers import CONF
 from common.data.image_views import ImageViews
 from common.errors import PodiumError
 from common.run import folder, job
+from common.run.stages import jobs_of
 from common.run.train import with_data
 from tests.bench import speed, table, yardstick
 from tests.bench.contenders import StepClock, Timed
@@ -58,9 +60,8 @@ def words(tmp_path, monkeypatch):
 
 
 def test_bare_loop_and_training_end_with_equal_weights(words, tmp_path):
-    config = with_data(
-        recipe([*words, "views=moved", "trainer.max_steps=6", "trainer.gradient_clip_val=0.5"])
-    )
+    recipe_words = [*words, "views=moved", "trainer.max_steps=6", "trainer.gradient_clip_val=0.5"]
+    config = jobs_of(with_data(recipe(recipe_words)))[0][0].config
     data = job.make_data(config, tmp_path)
     data.setup()
     torch.manual_seed(0)
@@ -196,3 +197,27 @@ def test_markdown_columns_line_up():
 def test_the_verb_names_its_benchmarks(capsys):
     assert main(["bench", "competition=calligraphy", "bench=sped"]) == 2
     assert "speed, yardstick" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_distillation_compares_all_rows_on_images_that_no_model_saw(tmp_path, monkeypatch):
+    from tests.bench import distillation
+    from tests.conftest import toy_composer
+
+    toy_composer(tmp_path)
+    write_images(tmp_path / "more", per_class=40)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    words = ["competition=toy", f"--config-dir={tmp_path / 'conf'}", f"data.root={tmp_path / 'more'}"]
+    distillation.main([*words, "per_class=16", "choose=8", "trainer.max_epochs=1", "seeds=[0]"])
+    (found,) = (tmp_path / "runs" / "bench").iterdir()
+    rows = pd.read_csv(found / "distillation.csv").set_index("row")
+    assert {"supervised", "+ OHEM", "out-of-fold ensemble", "distilled student", "best blend of ≤ 3"} <= set(
+        rows.index
+    )
+    split = pd.read_csv(found / "split0.csv")
+    counts = split["part"].value_counts().to_dict()
+    assert (counts["score"], counts["choose"], counts["train"] + counts["valid"]) == (64, 32, 64)
+    for file in found.glob("seed0/**/folds.csv"):
+        assert pd.read_csv(file).set_index("id")["part"].to_dict() == split.set_index("id")["part"].to_dict()

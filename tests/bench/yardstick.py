@@ -23,6 +23,7 @@ from common.data.module import ImageData
 from common.data.randomness import view_key
 from common.errors import PodiumError
 from common.run import environment, folder, job, predictions
+from common.run.stages import jobs_of
 from common.run.train import start, with_data
 from tests.bench import table
 from tests.bench.words import options_and_recipe, recipe
@@ -152,7 +153,9 @@ def ours(
     settings = recipe([*given, f"seed={seed}", f"trainer.max_time={quote(duration(seconds))}"])
     settings["data"] = {**config["data"], "split": str(out / "folds.csv")}
     run = out / f"{seconds}s_seed{seed}"
-    place = start(run, settings)
+    waves = jobs_of(settings)
+    start(run, settings, waves)
+    place = run / "jobs" / waves[0][0].name
     job.run_job(place)
     history = pd.read_csv(place / "history.csv").iloc[-1]
     scores = folder.load_json(place / "scores.json")

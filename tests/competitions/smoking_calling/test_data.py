@@ -45,7 +45,7 @@ def test_the_originals_deeper_folder_is_found(root):
     (root / "finalall").rename(root.parent / "finalall")
     (root / "train").mkdir()
     (root.parent / "finalall").rename(root / "train" / "finalall")
-    table, _ = data(root).records()
+    table, _ = data(root, prepared=False).records()
     assert len(table) == 24 and table["id"].str.startswith("train/finalall/").all()
 
 
@@ -72,11 +72,11 @@ def test_an_absent_class_does_not_stop_the_run(root, capsys):
 def test_pictures_pasted_by_others_are_trained_on_only_and_can_be_left_out(root):
     for number in range(20):
         write(root / "train" / "calling" / f"aug_calling_{number}.png", random_picture(40, 40, 200 + number))
-    found = data(root, valid=0.5)
+    found = data(root, prepared=False, valid=0.5)
     found.setup()
     pasted = found.table["id"].str.contains("/aug_").to_numpy()
     assert pasted.sum() == 20 and not pasted[found.rows("valid")].any() and pasted[found.rows("train")].any()
-    table, _ = data(root, pasted=False).records()
+    table, _ = data(root, prepared=False, pasted=False).records()
     assert len(table) == 24
 
 
@@ -86,7 +86,7 @@ def test_listed_pictures_are_turned_upright_and_others_stay(root):
     write(root / "train" / "calling" / "v2_1.png", np.ascontiguousarray(np.rot90(upright, 2)))
     path = root.parent / "orientation.csv"
     path.write_text("id,degrees\ntest/v1_1.png,90\ntrain/calling/v2_1.png,180\n")
-    found = data(root, orientation=str(path))
+    found = data(root, prepared=False, orientation=str(path))
     for table in (found.test_records(), found.records()[0]):
         raw = {image: str(root / image) for image in table["id"]}
         for image, where in zip(table["id"], table["path"], strict=True):
