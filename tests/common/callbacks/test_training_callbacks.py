@@ -12,12 +12,13 @@ from common.callbacks.freeze import Freeze
 from common.errors import PodiumError
 from common.run import folder
 from common.run.job import make_data, make_module, run_job
+from common.run.stages import jobs_of
 
 
 def trained(toy, tmp_path, *overrides, **trainer):
     config = toy(*overrides)
     job = tmp_path / "jobs" / "train_fold0"
-    folder.write_config(job, config)
+    folder.write_config(job, jobs_of(config)[0][0].config)
     run_job(job)
     return config, job
 
@@ -66,7 +67,7 @@ def test_the_average_follows_its_formula(toy, tmp_path):
     config = toy("callbacks.weight_averaging.decay=0.6", "trainer.max_epochs=2")
     config["callbacks"]["weights"] = {"_target_": f"{__name__}.Weights"}
     job = tmp_path / "jobs" / "train_fold0"
-    folder.write_config(job, config)
+    folder.write_config(job, jobs_of(config)[0][0].config)
     Weights.seen.clear()
     run_job(job)
     average = Weights.seen[0]

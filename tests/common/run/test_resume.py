@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from common.callbacks.checkpoints import Stopped
 from common.run import folder
 from common.run.job import run_job
+from common.run.stages import jobs_of
 
 
 class Killed(Exception):
@@ -65,7 +66,7 @@ def start(toy, job, *overrides, callbacks=None, bound="trainer.max_epochs=3"):
     config = toy(bound, "trainer.save_every_seconds=0.000001", *overrides)
     config["callbacks"]["seen"] = {"_target_": f"{__name__}.SeenImages", "path": str(job / "seen.txt")}
     config["callbacks"] |= callbacks or {}
-    folder.write_config(job, config)
+    folder.write_config(job, jobs_of(config)[0][0].config)
     run_job(job)
 
 
