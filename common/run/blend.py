@@ -13,6 +13,7 @@ from common.errors import PodiumError
 from common.run import blend_summary, candidates, folder
 from common.run.candidates import Candidate, Table
 from common.run.members import MEANS, Member, write_members
+from common.run.report import write_report
 from common.run.scores import log_loss, topk_accuracy
 from common.run.selection import METRICS, Rule, Subset, outcomes, select
 
@@ -180,4 +181,5 @@ def _write(out: Path, members: Sequence[Candidate], known: dict[str, Any]) -> No
     # the soup lies in the blend's own folder, which has no recipe yet; it has that of its first ingredient
     first = members[0].job if members[0].run == out else members[0].run
     folder.write_config(out, folder.load_config(first))
+    write_report(out)
     folder.write_text(out / "done", "")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.run import folder
 from common.run.results import read_results
-from common.run.summary import HEADS, formatted
+from common.run.summary import formatted
 
 PICTURES = {
     "learning_curves": "Learning curves",
@@ -26,11 +26,12 @@ def write_report(run: Path) -> Path:
     The file stands alone: pictures and style are inside, and it has no script.
     """
     results = read_results(run)
+    heads = results.heads()
     scores = [
         {
             "model": row["model"],
             "part": row["part"],
-            **{name: formatted(name, row[name]) for name in HEADS},
+            **{name: formatted(name, row[name]) for name in heads},
         }
         for _, row in results.score_table().iterrows()
     ]
@@ -43,7 +44,7 @@ def write_report(run: Path) -> Path:
     page = environment.get_template("report.html.j2").render(
         results=results,
         scores=scores,
-        heads=HEADS,
+        heads=heads,
         classes=[{key: _rounded(value) for key, value in row.items()} for row in classes],
         pictures={title: _picture(run / "pictures" / f"{name}.png") for name, title in PICTURES.items()},
         parts=results.split["part"].value_counts().to_dict() if len(results.split) else {},

@@ -15,7 +15,6 @@ import pandas as pd
 import yaml
 
 from common.errors import PodiumError
-from common.run.predictions import NOTHING, read_top
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # what readers raise for a damaged file
 T = TypeVar("T")
@@ -56,6 +55,7 @@ class Results:
     split: pd.DataFrame  # id, path, label, class, group, source, part
     bad_images: pd.DataFrame
     jobs: list[Job]  # in the order of their stages, then folds
+    blended: int  # number of models, of a blend; else 0
     notes: list[str] = field(default_factory=list)  # files that could not be read, and why
 
     @property
@@ -78,24 +78,6 @@ class Results:
         """The folds of the stage that ran last: the run's outcome (the students, after a distillation)."""
         return [job for job in self.jobs if job.stage == self.jobs[-1].stage]
 
-    def predictions(self) -> pd.DataFrame:
-        """The last stage's validation predictions, folds joined; see `predictions.read_top`. Damage goes to `notes`."""
-        tables = []
-        for job in self.last_stage():
-            path = job.folder / "predictions.parquet"
-            if path.is_file():
-                tables.append(_attempt(path, read_top, NOTHING, self.notes))
-        return pd.concat(tables, ignore_index=True) if tables else NOTHING
-
-    def class_names(self, at_least: int = 0) -> list[str]:
-        """Names in label order, from folds.csv, else from scores.json; a class that neither names is its number."""
-        if len(self.split):
-            known = self.split[self.split["label"] >= 0].drop_duplicates("label")
-            names = dict(zip(known["label"].tolist(), known["class"].tolist(), strict=True))
-        else:
-            names = {i: str(row["class"]) for i, row in enumerate(self.per_class())}
-        return [str(names.get(i, i)) for i in range(max([at_least, *(label + 1 for label in names)]))]
-
     def per_class(self) -> list[dict[str, Any]]:
         """The rows of scores.json's `per_class`, of the run or else of its last stage's only job."""
         last = self.last_stage()
@@ -116,22 +98,34 @@ class Results:
             shown = parts if len(self.jobs) == 1 else {"valid": parts.get("valid")}
             rows += [{"model": job.name, "part": PARTS[part], **row} for part, row in shown.items() if row]
         for name, scores in self.stages().items():
-            count = sum(job.stage == name for job in self.jobs)
+            count = self.blended or sum(job.stage == name for job in self.jobs)
             for part, row in _parts(scores).items():
                 if part == "valid" and count > 1:
                     rows.append({"model": f"{name}: each fold by its model", "part": PARTS[part], **row})
-                elif part != "valid" and len(self.jobs) != 1:
+                elif part != "valid" and (len(self.jobs) != 1 or self.blended):
                     models = f"mean of {count} models" if count > 1 else "its model"
                     rows.append({"model": f"{name}: {models}", "part": PARTS[part], **row})
         table = pd.DataFrame(rows)
         first = ["model", "part", "images", "top1", "top5", "loss"]
         return table.reindex(columns=first + [name for name in table.columns if name not in first])
 
+    def heads(self) -> dict[str, str]:
+        """Column of the score table → its name for people: what was measured, and what chose checkpoints."""
+        chosen = [name.removeprefix("valid_") for name in _section(self.config, "best")]
+        names = [
+            *(name for name in dict.fromkeys(["top1", "top5", *chosen]) if name != "loss"),
+            "loss",
+            "images",
+        ]
+        table = self.score_table()
+        return {name: HEADS.get(name, name) for name in names if name in table and table[name].notna().any()}
+
     def stages(self) -> dict[str, dict[str, Any]]:
         """Stage → its scores, in order."""
         if "stages" in self.scores:
             return self.scores["stages"]
-        return {self.jobs[-1].stage if self.jobs else "blend": self.scores} if self.scores else {}
+        last = "blend" if self.blended else self.jobs[-1].stage if self.jobs else "run"
+        return {last: self.scores} if self.scores else {}
 
     def remarks(self) -> list[str]:
         """What a reader of the scores must know: spreads over folds, and which numbers chose and which did not."""
@@ -159,6 +153,7 @@ class Results:
         return said
 
 
+HEADS = {"top1": "top-1", "top5": "top-5", "map": "mAP", "loss": "loss", "images": "images"}
 PARTS = {
     "valid": "validation",
     "choose": "choose, in no fold",
@@ -180,6 +175,7 @@ def read_results(run: Path) -> Results:
         )
         for folder in sorted(path for path in run.glob("jobs/*") if path.is_dir())
     ]
+    blend: dict[str, Any] = _attempt(run / "blend.json", _mapping, {}, notes)
     begun: dict[str, int] = {}  # stage → when its first job began
     for job in jobs:
         begun[job.stage] = min(_time(job.folder / "config.yaml"), begun.get(job.stage, 2**63))
@@ -193,6 +189,7 @@ def read_results(run: Path) -> Results:
         split=_attempt(run / "folds.csv", _split, pd.DataFrame(), notes),
         bad_images=_attempt(run / "bad_images.csv", _strings, pd.DataFrame(), notes),
         jobs=sorted(jobs, key=lambda job: (begun[job.stage], job.stage, job.fold)),
+        blended=len(blend.get("members", [])),
         notes=notes,
     )
 

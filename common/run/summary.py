@@ -8,8 +8,6 @@ from rich.table import Table
 
 from common.run.results import Results, read_results
 
-HEADS = {"top1": "top-1", "top5": "top-5", "loss": "loss", "images": "images"}
-
 
 def print_summary(run: Path, console: Console) -> None:
     """Print the scores of a run folder and the next commands; plain text where the console is no terminal."""
@@ -44,9 +42,10 @@ def print_summary(run: Path, console: Console) -> None:
 
 
 def _scores(results: Results) -> Table:
-    table = Table("model", "part", *HEADS.values())
+    heads = results.heads()
+    table = Table("model", "part", *heads.values())
     for _, row in results.score_table().iterrows():
-        table.add_row(row["model"], row["part"], *(formatted(name, row[name]) for name in HEADS))
+        table.add_row(row["model"], row["part"], *(formatted(name, row[name]) for name in heads))
     return table
 
 
