@@ -151,7 +151,7 @@ def test_a_bare_network_learns_within_its_seconds():
     labels = torch.arange(12) % 2
     images = (labels.view(-1, 1, 1, 1) * 200).expand(-1, 1, 64, 64).to(torch.uint8)
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
-    used, seen = yardstick.fit_bare(net, images, labels, seconds=1, seed=0)
+    used, seen = yardstick.fit_bare(net, images, labels, yardstick.Plain(), seconds=1, seed=0)
     assert used >= 1 and seen % 12 == 0
     probabilities = yardstick.predict_bare(net, images)
     assert probabilities.shape == (12, 2) and (probabilities.argmax(1) == labels.numpy()).all()

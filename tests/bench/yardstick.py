@@ -1,4 +1,4 @@
-"""`bench=yardstick`: the recipe against a plain ResNet-18, in the same seconds on the same split."""
+"""`bench=yardstick`: the recipe against a plain loop, in the same seconds on the same split."""
 
 import math
 import os
@@ -11,33 +11,62 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from common.config.overrides import quote
 from common.data import pixels
-from common.data.batch_views import Affine
+from common.data.batch_views import Affine, Flip
 from common.data.images import fit, read
 from common.data.module import ImageData
 from common.data.randomness import view_key
 from common.errors import PodiumError
+from common.model.backbones import timm_model
 from common.run import environment, folder, job, predictions
 from common.run.stages import jobs_of
 from common.run.train import start, with_data
 from tests.bench import table
 from tests.bench.words import options_and_recipe, recipe
 
-SIDE, BATCH = 64, 64  # of the yardstick
+
+@dataclass(frozen=True)
+class Plain:
+    """What a competitor writes in an afternoon: a network of timm, usual views, AdamW, cosine to 0 by time."""
+
+    network: str = "resnet18"
+    pretrained: str = "none"  # or pip
+    side: int = 64  # pixels, stretched
+    batch: int = 64
+    rate: float = 2e-3  # of AdamW, weight decay 0.05
+    smoothing: float = 0.1
+    flip: bool = False
+    channels_last: bool = False
+    features_side: int | None = None  # also a logistic regression on frozen features of pictures of this side
+
+    @property
+    def note(self) -> str:
+        flips = "flips, " if self.flip else ""
+        return (
+            f"yardstick: timm's {self.network}, weights: {self.pretrained}, {self.side} x {self.side} stretched, "
+            f"batches of {self.batch}, AdamW lr {self.rate}, weight decay 0.05, cosine to 0 by time, label smoothing "
+            f"{self.smoothing}, {flips}shifts of 10 %, scales of 15 %, turns of 10°, 32 bits"
+            f"{', channels_last' if self.channels_last else ''}, as many threads as ours; scored once, at the end"
+        )
+
+
+YARDSTICKS = {
+    "smoking_calling": Plain(
+        "tf_efficientnet_lite0", "pip", 112, 32, 1e-3, 0.0, flip=True, channels_last=True, features_side=160
+    )
+}
 
 NOTES = (
-    "yardstick: timm's resnet18 without pretraining, 64 x 64 stretched, batches of 64, AdamW lr 2e-3, weight "
-    "decay 0.05, cosine to 0 by time, label smoothing 0.1, shifts of 10 %, scales of 15 %, turns of 10°, "
-    "32 bits, as many threads as ours; scored once, at the end",
     "ours at the end: the last validation of run/job.py's training, without test-time views, as the yardstick's",
     "ours, best: as `train` reports it: best.ckpt, which validation chose among all epochs, with test-time views",
     "ours validates and saves within its seconds; decoding and the choice of a precision come before them",
-    "error ratio: error / the yardstick's error",
+    "error ratio: error / the error of the first row of the same seconds and seed",
 )
 
 
@@ -70,7 +99,9 @@ def main(words: Sequence[str]) -> None:
     machine = environment.describe()
     gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
     train, valid = (len(data.rows(part)) for part in ("train", "valid"))
+    plain = YARDSTICKS.get(config["competition"], Plain())
     notes = [
+        plain.note,
         *NOTES,
         f"{machine['system']}, {machine['cpus']} cores{gpus}, torch {torch.__version__}",
         f"{train} training and {valid} validation images of {len(data.class_names)} classes",
@@ -79,8 +110,10 @@ def main(words: Sequence[str]) -> None:
     for seconds in options.seconds:
         for seed in options.seeds:
             common = {"seconds": seconds, "seed": seed}
-            found = [yardstick(config, data, seconds, seed)]
+            found = [yardstick(config, data, plain, seconds, seed)]
             print(f"yardstick, {seconds} s, seed {seed}: {100 * found[0]['top1']:.2f} %", flush=True)
+            if plain.features_side is not None:
+                found.append(frozen(config, data, plain))
             found += ours(given, config, out, seconds, seed)
             rows += [common | _row(scores, found[0]["top1"]) for scores in found]
             table.write(out, "yardstick", [*rows, *_means(rows)], notes)
@@ -88,33 +121,73 @@ def main(words: Sequence[str]) -> None:
     print(f"written to {out}")
 
 
-def yardstick(config: dict[str, Any], data: ImageData, seconds: float, seed: int) -> dict[str, Any]:
+def yardstick(
+    config: dict[str, Any], data: ImageData, plain: Plain, seconds: float, seed: int
+) -> dict[str, Any]:
     """Train the plain network and score it at the end on the validation part."""
-    threads, accelerator = config["trainer"]["threads"], config["trainer"]["accelerator"]
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(config["trainer"]["threads"] or os.cpu_count() or 1)
     torch.manual_seed(seed)
     assert data.table is not None
-    channels: Any = data.preprocessing["channels"]
     labels = data.table["label"].to_numpy()
-    decoded, *_ = pixels.decode(data.table["path"].tolist(), partial(_small, channels=channels))
-    images = torch.from_numpy(decoded.stack(range(len(decoded)))).permute(0, 3, 1, 2).contiguous()
-    net = timm.create_model("resnet18", in_chans=channels, num_classes=len(data.class_names))
-    net = net.to(job.device_of(accelerator))
+    images = pictures(data, plain.side)
+    net = network(plain, data).to(job.device_of(config["trainer"]["accelerator"]))
     train, valid = data.rows("train"), data.rows("valid")
-    used, seen = fit_bare(net, images[train], torch.from_numpy(labels[train]), seconds, seed)
+    used, seen = fit_bare(net, images[train], torch.from_numpy(labels[train]), plain, seconds, seed)
     probabilities = predict_bare(net, images[valid])
     scores = predictions.score(labels[valid], probabilities, data.class_names)
     return {"model": "yardstick", "taken": used, "seen": seen, **scores}
 
 
-def fit_bare(net: nn.Module, images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[float, int]:
-    """Train for `seconds`; returns the seconds taken and the images seen. images: uint8 (N, C, 64, 64)."""
+def frozen(config: dict[str, Any], data: ImageData, plain: Plain) -> dict[str, Any]:
+    """A logistic regression on the features of the pretrained network, whatever time it takes."""
+    assert data.table is not None and plain.features_side is not None
+    labels = data.table["label"].to_numpy()
+    images = pictures(data, plain.features_side)
+    began = time.perf_counter()
+    net: Any = network(plain, data).eval()
+    chunks = [
+        net.forward_head(net.forward_features(_scaled(chunk)), pre_logits=True) for chunk in images.split(64)
+    ]
+    features = StandardScaler().fit_transform(torch.cat(chunks).detach().numpy())
+    train, valid = data.rows("train"), data.rows("valid")
+    classifier = LogisticRegression(C=0.01, max_iter=1000).fit(features[train], labels[train])
+    probabilities = np.zeros((len(valid), len(data.class_names)), np.float32)
+    probabilities[:, classifier.classes_] = classifier.predict_proba(features[valid])
+    scores = predictions.score(labels[valid], probabilities, data.class_names)
+    return {"model": "frozen features", "taken": time.perf_counter() - began, "seen": len(images), **scores}
+
+
+def network(plain: Plain, data: ImageData) -> nn.Module:
+    """The plain network for this data, with its start weights."""
+    net = timm_model(
+        plain.network,
+        num_classes=len(data.class_names),
+        in_channels=data.preprocessing["channels"],
+        image_size=(plain.side, plain.side),
+        pretrained=plain.pretrained,
+    )
+    return net.to(memory_format=torch.channels_last) if plain.channels_last else net  # type: ignore[call-overload]
+
+
+def pictures(data: ImageData, side: int) -> Tensor:
+    """All pictures of the data, in its order: uint8 (N, C, side, side)."""
+    assert data.table is not None
+    small = partial(_small, channels=data.preprocessing["channels"], side=side)
+    decoded, *_ = pixels.decode(data.table["path"].tolist(), small)
+    return torch.from_numpy(decoded.stack(range(len(decoded)))).permute(0, 3, 1, 2).contiguous()
+
+
+def fit_bare(
+    net: nn.Module, images: Tensor, labels: Tensor, plain: Plain, seconds: float, seed: int
+) -> tuple[float, int]:
+    """Train for `seconds`; returns the seconds taken and the images seen. images: uint8 (N, C, side, side)."""
     device = next(net.parameters()).device
-    views = Affine(shift=0.1, scale=[0.85, 1.15], rotate=10)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
+    views = [Affine(shift=0.1, scale=[0.85, 1.15], rotate=10), *([Flip()] if plain.flip else [])]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=plain.rate, weight_decay=0.05)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=plain.smoothing)
     order_of = np.random.default_rng(seed)
-    batch = min(BATCH, len(images))
+    batch = min(plain.batch, len(images))
+    layout = torch.channels_last if plain.channels_last else torch.contiguous_format
     net.train()
     seen, epoch = 0, 0
     began = time.perf_counter()
@@ -124,10 +197,14 @@ def fit_bare(net: nn.Module, images: Tensor, labels: Tensor, seconds: float, see
             if done >= 1:
                 return time.perf_counter() - began, seen
             for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * (1 + math.cos(math.pi * done)) / 2
+                group["lr"] = plain.rate * (1 + math.cos(math.pi * done)) / 2
             keys = torch.from_numpy(view_key(seed, epoch, rows)).to(device)
-            inputs = views(images[rows].to(device).float().div_(255), keys)
-            loss = loss_of(net((inputs - 0.5) / 0.5), labels[rows].to(device))
+            inputs = images[rows].to(device).float().div_(255)
+            for view in views:
+                inputs = view(inputs, keys)
+            loss = loss_of(
+                net(((inputs - 0.5) / 0.5).contiguous(memory_format=layout)), labels[rows].to(device)
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -139,11 +216,16 @@ def fit_bare(net: nn.Module, images: Tensor, labels: Tensor, seconds: float, see
 
 @torch.inference_mode()
 def predict_bare(net: nn.Module, images: Tensor) -> np.ndarray:
-    """Probabilities of uint8 (N, C, 64, 64): float32 (N, K)."""
+    """Probabilities of uint8 (N, C, H, W): float32 (N, K)."""
     device = next(net.parameters()).device
     net.eval()
-    chunks = [net((chunk.to(device).float().div_(255) - 0.5) / 0.5) for chunk in images.split(2 * BATCH)]
+    chunks = [net(_scaled(chunk.to(device))) for chunk in images.split(128)]
     return torch.cat(chunks).softmax(dim=1).cpu().numpy()
+
+
+def _scaled(images: Tensor) -> Tensor:
+    """uint8 → float in [-1, 1]."""
+    return (images.float().div_(255) - 0.5) / 0.5
 
 
 def ours(
@@ -178,8 +260,8 @@ def duration(seconds: int) -> str:
     return f"{hours // 24:02d}:{hours % 24:02d}:{minutes % 60:02d}:{seconds % 60:02d}"
 
 
-def _small(path: str, channels: int) -> np.ndarray:
-    return fit(read(path, channels), (SIDE, SIDE))
+def _small(path: str, channels: int, side: int) -> np.ndarray:
+    return fit(read(path, channels), (side, side))
 
 
 def _row(scores: dict[str, Any], yardstick_top1: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 KILLS, KILLS_OF_BLEND = 20, 3
 RECIPE = [
     "competition=calligraphy", "experiment=self_distillation", "stages.teacher.folds=2", "stages.student.folds=2",
-    "data.choose=0.15", "trainer.max_epochs=12", "trainer.save_every_seconds=0.2", "trial.enabled=false",
+    "data.choose=0.15", "trainer.max_epochs=6", "trainer.save_every_seconds=0.2", "trial.enabled=false",
     "trainer.threads=1",
 ]  # fmt: skip
 
