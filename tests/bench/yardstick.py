@@ -145,10 +145,12 @@ def frozen(config: dict[str, Any], data: ImageData, plain: Plain) -> dict[str, A
     images = pictures(data, plain.features_side)
     began = time.perf_counter()
     net: Any = network(plain, data).eval()
-    chunks = [
-        net.forward_head(net.forward_features(_scaled(chunk)), pre_logits=True) for chunk in images.split(64)
-    ]
-    features = StandardScaler().fit_transform(torch.cat(chunks).detach().numpy())
+    with torch.inference_mode():
+        chunks = [
+            net.forward_head(net.forward_features(_scaled(part)), pre_logits=True)
+            for part in images.split(64)
+        ]
+    features = StandardScaler().fit_transform(torch.cat(chunks).numpy())
     train, valid = data.rows("train"), data.rows("valid")
     classifier = LogisticRegression(C=0.01, max_iter=1000).fit(features[train], labels[train])
     probabilities = np.zeros((len(valid), len(data.class_names)), np.float32)
