@@ -33,6 +33,14 @@ def started(*words):
     )
 
 
+def train(root, run):
+    return ["train", *RECIPE, f"data.root={root}", f"run_dir={run}"]
+
+
+def blend(run):
+    return ["blend", "competition=calligraphy", f"run_dir={run}", f"out={run}_blend", "max=2"]
+
+
 def finish(process):
     said = process.communicate(timeout=900)[1]
     assert process.returncode == 0, said
@@ -48,27 +56,27 @@ def test_twenty_kills_leave_no_trace(tmp_path):
     root, rng = tmp_path / "images", random.Random(os.environ.get("KILLS_SEED", "0"))
     write_sample(root, per_class=6, tests=1)
     one, other = tmp_path / "unbroken", tmp_path / "broken"
-    for run in (one, other):
-        command = ["train", *RECIPE, f"data.root={root}", f"run_dir={run}"]
-        for kill in range(KILLS if run == other else 0):
-            before, process = checkpoints(run), started(*command)
-            if kill % 2:  # anywhere, start-up and the gaps between jobs included
-                time.sleep(rng.uniform(0.5, 12))
-            else:  # while a job trains
-                while process.poll() is None and checkpoints(run) == before:
-                    time.sleep(0.01)
-                time.sleep(rng.uniform(0, 0.5))
-            process.kill()
-            assert process.wait() != 0, f"the run had ended before kill {kill + 1}"
-        finish(started(*command))
-        blend = ["blend", "competition=calligraphy", f"run_dir={run}", f"out={run}_blend", "max=2"]
-        for _ in range(KILLS_OF_BLEND if run == other else 0):
-            process = started(*blend)
-            time.sleep(rng.uniform(1, 6))
-            process.kill()
-            process.wait()
-        if not folder.is_done(Path(f"{run}_blend")):
-            finish(started(*blend))
+    finish(started(*train(root, one)))
+    work = sum(pd.read_csv(history)["seconds"].iloc[-1] for history in one.glob("jobs/*/history.csv"))
+    for kill in range(KILLS):
+        before, process = checkpoints(other), started(*train(root, other))
+        if kill % 4:  # after some training of this start, so that the kills are spread over all jobs
+            while process.poll() is None and checkpoints(other) == before:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 2 * work / KILLS))
+        else:  # anywhere, start-up included
+            time.sleep(rng.uniform(0.5, 12))
+        process.kill()
+        assert process.wait() != 0, f"the run had ended before kill {kill + 1}"
+    finish(started(*train(root, other)))
+    finish(started(*blend(one)))
+    for _ in range(KILLS_OF_BLEND):
+        process = started(*blend(other))
+        time.sleep(rng.uniform(1, 6))
+        process.kill()
+        process.wait()
+    if not folder.is_done(Path(f"{other}_blend")):
+        finish(started(*blend(other)))
     for mine in (one, Path(f"{one}_blend")):
         same(mine, Path(str(mine).replace("unbroken", "broken")))
 
