@@ -58,7 +58,8 @@ def _check(table: pd.DataFrame, split: pd.DataFrame, stage: str) -> None:
         if ids:
             raise PodiumError(
                 f"stage {stage}: out-of-fold predictions are not complete: {len(ids)} images {what}, "
-                f"the first is {min(ids)}"
+                f"the first is {min(ids)}. If the data have changed since, NEW=1 and data.split=<this run's folds.csv> "
+                "start over with the same folds"
             )
     wrong = table["id"][
         table["fold"].to_numpy() != expected.set_index("id")["fold"].loc[table["id"]].to_numpy()

@@ -42,22 +42,29 @@ def run_waves(run: Path, waves: list[list[Job]], launcher: Launcher, stop_on_fai
             else:
                 todo.append(job)
         if todo:
-            write_pseudo_labels(run, todo[0].config)
-        commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in todo]
-        progress.begin(todo)
-        codes = launcher(
-            commands, stop_on_failure=stop_on_failure, on_start=progress.started, on_end=progress.ended
-        )
-        for job, code in zip(todo, codes, strict=True):
-            if code in ASKED_TO_STOP:
-                raise Stopped(code - 128)
-            if code is None:
-                failed[job.name] = "not started"
-            elif code:
-                failed[job.name] = _why(run / "jobs" / job.name, code)
+            failed |= _run(run, todo, launcher, stop_on_failure, progress)
         _join(run, wave)
     if failed:
         raise JobsFailed(failed)
+
+
+def _run(
+    run: Path, jobs: list[Job], launcher: Launcher, stop_on_failure: bool, progress: "_Progress"
+) -> dict[str, str]:
+    """Run jobs of one stage; returns those that failed and why. Raises Stopped after a signal."""
+    write_pseudo_labels(run, jobs[0].config)
+    commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in jobs]
+    progress.begin(jobs)
+    codes = launcher(commands, stop_on_failure, progress.started, progress.ended)
+    failed = {}
+    for job, code in zip(jobs, codes, strict=True):
+        if code in ASKED_TO_STOP:
+            raise Stopped(code - 128)
+        if code is None:
+            failed[job.name] = "not started"
+        elif code:
+            failed[job.name] = _why(run / "jobs" / job.name, code)
+    return failed
 
 
 def run_alone(run: Path, job: Job) -> None:
@@ -68,12 +75,11 @@ def run_alone(run: Path, job: Job) -> None:
 
 def _join(run: Path, wave: list[Job]) -> None:
     """Out-of-fold predictions, as soon as every fold of a stage has been predicted."""
-    done = all(folder.is_done(run / "jobs" / job.name) for job in wave)
-    if (
-        done
-        and wave[0].config["job"]["fold"] is not None
-        and not out_of_fold_path(run, wave[0].stage).exists()
-    ):
+    ends = [run / "jobs" / job.name / "done" for job in wave]
+    if wave[0].config["job"]["fold"] is None or not all(end.exists() for end in ends):
+        return
+    path = out_of_fold_path(run, wave[0].stage)
+    if not path.exists() or path.stat().st_mtime_ns < max(end.stat().st_mtime_ns for end in ends):
         out_of_fold.join(run, wave[0].stage, len(wave))
 
 
