@@ -23,7 +23,7 @@ installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: inst
 train: $(ready) ## Train a model; the same command again takes an interrupted run up
 	@$(podium) train $(overrides)
 
-prepare: $(ready) ## Clean and pack a data set beside it, once; train does it too
+prepare: $(ready) ## Make what training reads instead of the raw data, where a competition does so; train does it too
 	@$(podium) prepare $(overrides)
 
 sweep: $(ready) ## Train the rows of a table, each for several seeds, and rank them

@@ -178,6 +178,12 @@ class ImageData(pl.LightningDataModule):
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
         stored = self._stored()
+        if stored is not None and not {*stored["id"]} & {*table["id"]}:
+            raise PodiumError(
+                f"data.split: none of its images is among the {len(table)} here; its first is {stored['id'].iloc[0]}"
+                if len(stored)
+                else "data.split: the table is empty"
+            )
         if self.near_duplicates:
             table["group"] = self._near_duplicates(table, stored)
         if stored is None and "part" in table:

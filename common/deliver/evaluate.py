@@ -36,12 +36,15 @@ class Evaluate(OnRun):
 def evaluate(options: Evaluate) -> Path:
     """Score a run and write `scores.json`, `class_scores.csv` and `predictions.parquet`; returns their folder."""
     run = find_run(options.run_dir, options.competition)
-    run_config(run, options.data.root)  # only checked: the pictures are named by the table
-    own = _held_out(run, options.data.root) if options.input is None else None
+    config = run_config(run, options.data)
+    own = _held_out(run) if options.input is None else None
 
-    from common.run.ensemble import (
-        Ensemble,
-    )  # imports torch, which what is wrong until here need not wait for
+    from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
+    from common.run.job import make_data
+
+    if own is not None and options.data:
+        path_of = make_data(config, run).records()[0].set_index("id")["path"]
+        own[0]["path"] = own[0]["id"].map(path_of).fillna("gone from data.root")
 
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     table, what = own or _folders(str(options.input), ensemble.class_names)
@@ -69,11 +72,9 @@ def _folders(source: str, class_names: list[str]) -> tuple[pd.DataFrame, str]:
     return class_folders(Path(source), class_names, allow_empty=True)[0], source
 
 
-def _held_out(run: Path, data_root: str | None) -> tuple[pd.DataFrame, str]:
+def _held_out(run: Path) -> tuple[pd.DataFrame, str]:
     """The most honest part of the run's own data that none of its models was trained on, and what it is."""
     table = read_folds(run)
-    if data_root is not None:
-        table["path"] = [str(Path(data_root) / image) for image in table["id"]]
     parts = set(table["part"])
     if (table["fold"] >= 0).any():
         parts.discard("valid")  # the pictures that one fold held out, the others were trained on

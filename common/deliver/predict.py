@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.build import build
+from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.data.images import ImageError
 from common.data.reader import images_of
@@ -18,19 +19,14 @@ from common.run import folder
 
 
 @dataclass
-class DataRoot:
-    """The data set, where it has moved since training."""
-
-    root: str | None = None
-
-
-@dataclass
 class OnRun:
     """Options of every verb that takes a trained run."""
 
     competition: str | None = None  # whose newest finished run is taken when run_dir is not given
     run_dir: str | None = None  # run folder
-    data: DataRoot = field(default_factory=DataRoot)
+    data: dict[str, Any] = field(
+        default_factory=dict
+    )  # what of the run's data is otherwise now, such as root
     checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
     tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
@@ -53,7 +49,7 @@ def predict(options: Predict) -> Path | None:
     Returns the file, or None for a single picture without `out`.
     """
     run = find_run(options.run_dir, options.competition)
-    config = run_config(run, options.data.root)
+    config = run_config(run, options.data)
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
 
@@ -105,14 +101,18 @@ def find_run(run_dir: str | None, competition: str | None) -> Path:
     return run
 
 
-def run_config(run: Path, data_root: str | None) -> dict[str, Any]:
-    """A run's configuration, with the data set at its present place."""
+def run_config(run: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration with other values for some keys of its data, such as `root` where they have moved.
+
+    Raises PodiumError for a key that the run's data do not have, and for a root that is no folder.
+    """
     config = folder.load_config(run)
-    if data_root:
-        if not Path(data_root).is_dir():
-            raise PodiumError(f"data.root: there is no folder {data_root}")
-        config["data"]["root"] = data_root
-    return config
+    for key in data:
+        if key not in config["data"]:
+            raise PodiumError(f"there is no key data.{key} in {run}{suggest(key, config['data'])}")
+    if data.get("root") and not Path(data["root"]).is_dir():
+        raise PodiumError(f"data.root: there is no folder {data['root']}")
+    return {**config, "data": config["data"] | data}
 
 
 def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[list[str], list[Path]]:

@@ -85,6 +85,8 @@ def follow(batch: Batch, notes: Path, tasks: Sequence[Attended]) -> None:
             if task.done():
                 code = _result(task, batch.commands[number])
                 if code is not None:
+                    if number not in begun:  # the engine lost it before its attendant said so
+                        batch.started(number)
                     batch.ended(number, code)
                 del left[number]
             elif batch.closed and number not in begun:

@@ -88,6 +88,8 @@ class Batch:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if self.signal is not None and not {*self.codes} & {*ASKED_TO_STOP}:
+            os.kill(os.getpid(), self.signal)  # it came between two commands: none took it, so it is for us
 
 
 def start(

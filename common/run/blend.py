@@ -117,7 +117,7 @@ def _out(options: Blend, first: Path) -> Path:
         competition = folder.load_config(first)["competition"]
         return folder.RUNS / competition / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_blend"
     out = Path(options.out)
-    if folder.is_done(out):
+    if folder.is_done(out) or ((out / "config.yaml").exists() and not (out / "blend.json").exists()):
         raise PodiumError(f"OUT: {out} holds a run already; name another folder for the blend")
     return out
 
@@ -125,7 +125,10 @@ def _out(options: Blend, first: Path) -> Path:
 def _metric(config: dict[str, Any], classes: int) -> str:
     """The first metric of the run's `best`, where predictions tell it; else top1."""
     metric = next(iter(config["best"])).removeprefix("valid_")
-    return metric if metric in METRICS and (metric != "top5" or classes >= 5) else "top1"
+    if metric in METRICS and (metric != "top5" or classes >= 5):
+        return metric
+    print(f"{metric} is not computed for blends: chosen by top-1")
+    return "top1"
 
 
 def _soup(

@@ -22,7 +22,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        return f"{self.run.name}/{self.job.name}"
+        run = self.run.relative_to(Path.cwd()) if self.run.is_relative_to(Path.cwd()) else self.run
+        return f"{run.as_posix()}/{self.job.name}"
 
     def predictions(self, part: str) -> Path:
         """Where this model's predictions of a part (valid, choose, score) are."""

@@ -40,7 +40,8 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
         return run, f"finished already: {run}" if is_done(run) else f"going on with {run}"
     if not config["new"]:
         for run in reversed(runs_of(competition)):
-            if not is_done(run) and not differences(load_config(run), config):
+            is_blend = (run / "blend.json").exists()
+            if not is_done(run) and not is_blend and not differences(load_config(run), config):
                 return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
     run, count = RUNS / competition / stamp, 1

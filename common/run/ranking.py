@@ -89,7 +89,12 @@ class Ranking:
         )
         return [
             interval,
-            f"Ranked by {self.metric}, which also chose each run's checkpoint: a little optimistic.",
+            f"Ranked by {self.metric}, "
+            + (
+                "which also chose each run's checkpoint: a little optimistic."
+                if self.metric.startswith("valid_")
+                else "on pictures that no run trained on or chose by."
+            ),
         ]
 
 
@@ -112,7 +117,10 @@ def rank(root: Path) -> Ranking:
     """Read a sweep's folder, finished or not."""
     content = yaml.safe_load((root / "sweep.yaml").read_text(encoding="utf-8"))
     failures = folder.load_json(root / "failed.json") if (root / "failed.json").exists() else {}
-    metrics = content["rows"][content["baseline"]]["config"]["best"]
+    config = content["rows"][content["baseline"]]["config"]
+    metrics = config["best"]
+    if config["data"].get("score"):  # a part that chose nothing comes first
+        metrics = {f"score_{name.removeprefix('valid_')}": way for name, way in metrics.items()} | metrics
     found = {name: Ranked(name, {metric: {} for metric in metrics}, {}, 0) for name in content["rows"]}
     sample = False
     seeds = dict.fromkeys(content["rows"], 0)

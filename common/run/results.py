@@ -100,9 +100,11 @@ class Results:
         for name, scores in self.stages().items():
             count = self.blended or sum(job.stage == name for job in self.jobs)
             for part, row in _parts(scores).items():
-                if part == "valid" and count > 1:
+                if part == "valid" and not self.blended:
+                    if count == 1:
+                        continue
                     rows.append({"model": f"{name}: each fold by its model", "part": PARTS[part], **row})
-                elif part != "valid" and (len(self.jobs) != 1 or self.blended):
+                elif len(self.jobs) != 1 or self.blended:
                     models = f"mean of {count} models" if count > 1 else "its model"
                     rows.append({"model": f"{name}: {models}", "part": PARTS[part], **row})
         table = pd.DataFrame(rows)

@@ -59,6 +59,8 @@ def _run_trials(sweep: Sweep, root: Path, launcher: Any, stop_on_failure: bool) 
     folders.write_json(root / "failed.json", {})
     for wave in sweep.waves():
         todo = [trial for trial in wave if trial in _left(sweep, root) and _has_weights(sweep, root, trial)]
+        if not todo:
+            continue
         codes = _launch(sweep, root, todo, launcher, stop_on_failure)
         for code in codes:
             if code in ASKED_TO_STOP:

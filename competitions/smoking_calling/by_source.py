@@ -45,6 +45,7 @@ def report(run: Path) -> Path:
     A class that a source does not have is left out of its mean.
     """
     files = sorted([*run.glob("jobs/*/predictions*.parquet"), *run.glob("out_of_fold/*.parquet")])
+    files = [file for file in files if not file.stem.endswith("_unlabelled")]
     if not files:
         raise PodiumError(
             f"{run} has no predictions yet: neither jobs/*/predictions.parquet nor out_of_fold/"

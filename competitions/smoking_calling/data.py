@@ -23,7 +23,7 @@ class SmokingCallingData(ImageData):
 
     `train/<class>/<file>` or `train/finalall/<class>/<file>`, `test/<file>`; the classes are calling, normal,
     smoking and smoking_calling, and a picture's class is the name of its folder. `source` is a prefix v1_, v2_, …
-    of the file's name. Pictures named aug_… were pasted together from others; they are trained on only.
+    of the file's name. Pictures named aug_… were pasted together by others, from what is unknown: they are left out.
 
     What is trained on is prepared first, once: shrunk, without duplicates, in folds, with pasted pictures. A pasted
     picture is trained on only where both pictures that it is made of are.
@@ -59,6 +59,9 @@ class SmokingCallingData(ImageData):
     def records(self) -> tuple[pd.DataFrame, list[str]]:
         if not self.prepared:
             table = raw_records(self.root)
+            if table["train_only"].any():
+                print(f"left out: {table['train_only'].sum()} pasted pictures, made from what is unknown")
+                table = table[~table["train_only"]].reset_index(drop=True)
         else:
             table = prepared_table(self.prepare())
             self.near_duplicates = False  # found already, and pasted pictures resemble what they are made of
@@ -76,9 +79,13 @@ class SmokingCallingData(ImageData):
         return self._turned(records(self.root, images, [-1] * len(images)))
 
     def _members(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
-        """As ImageData's; but what is pasted is trained on only where all that it is made of is."""
+        """As ImageData's; but what is pasted is trained on only where all that it is made of is, by the same label."""
         members = super()._members(table)
-        trained = {*table["id"][members["train"] & ~table["train_only"]], ""}
+        uncorrected = [
+            CLASSES[label] == Path(image).parent.name
+            for image, label in zip(table["id"], table["label"], strict=True)
+        ]
+        trained = {*table["id"][members["train"] & ~table["train_only"] & np.array(uncorrected)], ""}
         whole = [trained.issuperset(sources.split(" ")) for sources in table["made_of"]]
         members["train"] = members["train"] & np.array(whole)
         return members
@@ -102,6 +109,8 @@ class SmokingCallingData(ImageData):
         if self.orientation is None:
             return table
         degrees = read_orientation(self.orientation)
+        if not {*degrees} & {*table["id"]}:
+            print(f"{self.orientation} names none of these {len(table)} pictures")
         paths = [
             str(upright(Path(path), degrees[image], self.folder / "upright")) if image in degrees else path
             for image, path in zip(table["id"], table["path"], strict=True)

@@ -67,7 +67,9 @@ def prepare(
         shutil.rmtree(partial, ignore_errors=True)
         kept, manifest = clean(table, class_names, partial, settings.shrink)
         kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
-        kept["fold"] = assign(kept, settings.folds, settings.seed)
+        before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
+        known = pd.read_csv(before, dtype={"id": str}) if before.exists() else None
+        kept["fold"] = assign(kept, settings.folds, settings.seed, known)
         pasted = paste_all(kept, class_names, partial, settings)
         folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
         folds["class"] = [class_names[label] for label in folds["label"]]
