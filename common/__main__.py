@@ -76,15 +76,10 @@ def job(arguments: list[str]) -> int:
         raise PodiumError(
             "job needs the folder of one job: python -m common job runs/<competition>/<time>/jobs/<name>"
         )
-    folder = Path(arguments[0])
     try:
-        run_job(folder)
+        run_job(Path(arguments[0]))
     except Stopped as stopped:
         return stopped.code
-    except Exception as error:
-        if folder.is_dir():
-            (folder / "failed.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        raise
     return 0
 
 

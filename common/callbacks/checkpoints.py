@@ -52,6 +52,9 @@ class SaveLast(Checkpoint):
         self.signal = signum
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if signal.getsignal(signal.SIGINT) == self.on_signal:
+            # Lightning put its own handler over ours, by which a run ends unsaved and with exit code 0
+            signal.signal(signal.SIGTERM, self.on_signal)
         trainer.should_stop = self.should_stop
 
     def on_train_batch_end(
@@ -69,6 +72,8 @@ class SaveLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.should_stop = trainer.should_stop
+        if trainer.world_size > 1:
+            self.signal = trainer.strategy.broadcast(self.signal)
         self._save(trainer)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.data.predictions import batches
 from common.errors import PodiumError
 from common.model.seams import Batch, Seams
 
@@ -30,7 +30,7 @@ class SoftLabels(pl.Callback):
 
     def __init__(
         self,
-        path: str | None = None,
+        path: str | list[str] | None = None,
         hard_weight: float = 0.6,
         temperature: float = 1.0,
         smoothing: float = 0.1,
@@ -61,21 +61,21 @@ class SoftLabels(pl.Callback):
             raise PodiumError(
                 "callbacks.soft_labels.path is null: name a table, or set a stage's soft_labels_from"
             )
-        tables = pd.concat([pd.read_parquet(path, columns=["id", "probabilities"]) for path in self.paths])
-        table = tables.drop_duplicates("id").set_index("id")["probabilities"].reindex(ids)
-        known = table.notna().to_numpy()
+        place = {image: row for row, image in enumerate(ids)}
+        teacher, known = np.zeros((len(ids), num_classes), np.float32), np.zeros(len(ids), bool)
+        for path, (frame, rows) in ((table, piece) for table in self.paths for piece in batches(Path(table))):
+            if rows.shape[1] != num_classes:
+                raise PodiumError(
+                    f"{path}: rows have {rows.shape[1]} probabilities, the data set has {num_classes} classes"
+                )
+            at = np.array([place.get(image, -1) for image in frame["id"]])
+            sharpened = rows[at >= 0] ** np.float32(1 / self.temperature)
+            teacher[at[at >= 0]] = sharpened / sharpened.sum(axis=1, keepdims=True)
+            known[at[at >= 0]] = True
         if not known.any():
             raise PodiumError(
                 f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set"
             )
-        rows = np.stack(table[known].to_list()).astype(np.float32)
-        if rows.shape[1] != num_classes:
-            raise PodiumError(
-                f"{self.paths[0]}: rows have {rows.shape[1]} probabilities, the data set has {num_classes} classes"
-            )
-        sharpened = rows ** np.float32(1 / self.temperature)
-        teacher = np.zeros((len(ids), num_classes), dtype=np.float32)
-        teacher[known] = sharpened / sharpened.sum(axis=1, keepdims=True)
         self.teacher, self.known = torch.from_numpy(teacher), torch.tensor(known)
 
     def wrap(self, seams: Seams) -> Seams:

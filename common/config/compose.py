@@ -42,7 +42,7 @@ PRESET = (
 )
 
 
-# keys of the root that cannot differ between stages
+# keys that cannot differ between stages
 OF_THE_RUN = {
     "competition",
     "experiment",
@@ -53,6 +53,10 @@ OF_THE_RUN = {
     "on_failure",
     "launcher",
 }
+
+OF_THE_DATA = {
+    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "max_bad_share",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,30 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
         )
         if stage.soft_labels_from is not None:
             files.pop()
+        _settle_soft_labels(name, stage.soft_labels_from, stages[name].config)
         stage.recipe = _changed(base.config, stages[name].config)
+    if not stages:
+        _settle_soft_labels("train", None, base.config, alone=True)
     return Composed(base.config, base.sources, stages)
+
+
+def _settle_soft_labels(name: str, teacher: str | None, config: DictConfig, alone: bool = False) -> None:
+    """A table, a teacher or neither: said for all stages, SoftLabels is for those that have a teacher."""
+    part = config.callbacks.get("soft_labels")
+    if teacher is None and part is not None and part.get("path") is None:
+        if alone:
+            raise PodiumError(
+                "callbacks.soft_labels.path: name a table, or set stages.<name>.soft_labels_from"
+            )
+        config.callbacks["soft_labels"] = None
+    elif teacher is not None and part is None:
+        raise PodiumError(
+            f"stages.{name}.soft_labels_from needs callbacks.soft_labels, which is null: set both to null"
+        )
+    elif teacher is not None and part.get("path") is not None:
+        raise PodiumError(
+            f"callbacks.soft_labels.path and stages.{name}.soft_labels_from: give one of the two"
+        )
 
 
 def _take_recipes(layers: Sequence[Layer], groups: Choices) -> tuple[list[Layer], dict[str, list[Layer]]]:
@@ -144,7 +170,11 @@ def _take_recipes(layers: Sequence[Layer], groups: Choices) -> tuple[list[Layer]
                 group for group in groups if isinstance(own.values.get(group), str) and source == CLI
             ]:
                 own.choices[group] = own.values.pop(group)  # stages.<name>.recipe.loss=focal
+            data = own.values.get("data")
             refused = sorted(OF_THE_RUN & {*own.values})
+            refused += (
+                sorted(f"data.{key}" for key in OF_THE_DATA & {*data}) if isinstance(data, dict) else []
+            )
             if refused:
                 raise PodiumError(f"{source}: {refused[0]} is said for the whole run, not for a stage")
             recipes.setdefault(name, []).append(own)

@@ -25,10 +25,11 @@ def apply_corrections(table: pd.DataFrame, class_names: list[str], path: Path) -
     for column in ("id", "class"):
         if column not in found:
             raise PodiumError(f"{path}: column {column} is missing; there are {', '.join(found.columns)}")
+    known = set(table["id"])
     for line, (image, name) in enumerate(zip(found["id"], found["class"], strict=True), start=2):
         if name and name not in class_names:
             raise PodiumError(f"{path} line {line}: «{name}» is no class{suggest(name, class_names)}")
-        if image not in set(table["id"]):
+        if image not in known:
             raise PodiumError(f"{path} line {line}: the data set has no image {image}")
     doubled = found["id"][found["id"].duplicated()]
     if len(doubled):

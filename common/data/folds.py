@@ -53,7 +53,8 @@ def divide(
             found = split(rest, max(share / left, np.finfo(float).tiny), seed, kept)
             part[rest.index[found == "valid"]] = name
         left -= share
-    part[train_only & (part != "train")] = "unused"
+    held_out = (part != "train").groupby(records["group"]).transform("any")  # a given split may part a group
+    part[train_only & held_out] = "unused"
     fold = pd.Series(-1, index=records.index, name="fold")
     if folds is not None:
         stored = None

@@ -213,7 +213,11 @@ class ImageData(pl.LightningDataModule):
         found["train"] = part == "train"
         if self.fold is not None:
             mine = table["fold"] == self.fold
-            found |= {"train": (part == "train") & ~mine, "valid": (part == "train") & mine & whole}
+            made_from_mine = (mine & whole).groupby(table["group"]).transform("any") & ~whole
+            found |= {
+                "train": (part == "train") & ~mine & ~made_from_mine,
+                "valid": (part == "train") & mine & whole,
+            }
         return {name: member.to_numpy() for name, member in found.items()}
 
     def train_dataloader(self) -> DataLoader:
@@ -309,6 +313,7 @@ class ImageData(pl.LightningDataModule):
                 raise PodiumError(
                     f"{self.root}: no image is left in the {part} part ({len(table)} images, "
                     + (f"data.valid={self.shares['valid']})" if self.fold is None else f"fold {self.fold})")
+                    + ("; the split that is given has none there" if self.stored_split is not None else "")
                 )
         present = set(
             table.loc[table["part"] == "train", "label"]

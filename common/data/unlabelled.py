@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.predictions import read_top
 from common.data.records import images_below
 from common.errors import PodiumError
 
@@ -37,11 +38,10 @@ def unlabelled_records(folder: Path) -> pd.DataFrame:
 def taught_records(folder: Path, table: Path, certainty: float) -> pd.DataFrame:
     """Those of them whose most probable class has at least this probability, with it as their label.
 
-    table: Parquet with columns id and probabilities, the teachers' mean.
+    table: the teachers' mean, see common/data/predictions.py.
     """
-    taught = pd.read_parquet(table, columns=["id", "probabilities"])
-    rows = np.stack(taught["probabilities"].to_list())
-    sure = taught.assign(label=rows.argmax(axis=1))[rows.max(axis=1) >= certainty].set_index("id")["label"]
+    taught = read_top(table)
+    sure = taught[taught["probability"] >= certainty].set_index("id")["predicted"]
     found = unlabelled_records(folder)
     found = found[found["id"].isin(sure.index)].reset_index(drop=True)
     return found.assign(label=sure.loc[found["id"]].to_numpy(np.int64))

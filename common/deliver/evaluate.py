@@ -8,12 +8,14 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from common.data import predictions
 from common.data.images import ImageError
 from common.data.records import class_folders
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.members import read_folds
+from common.run.scores import score_rows
 
 # part of a run's data → what it is good for, the most honest first
 HELD_OUT = {
@@ -57,7 +59,7 @@ def evaluate(options: Evaluate) -> Path:
         )
     labels = table.set_index("id")["label"].loc[[image for image, _ in found]].to_numpy()
     probabilities = np.stack([row for _, row in found])
-    scores = predictions.score(labels, probabilities, ensemble.class_names)
+    scores = score_rows(labels, probabilities, ensemble.class_names)
     out = Path(options.out) if options.out else run / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
     said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}

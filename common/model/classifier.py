@@ -142,8 +142,14 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.hparams["optimizer"], self)
-        scheduler = LambdaLR(optimizer, lambda _: self.schedule(*self.progress()))
+        scheduler = LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _rate_factor(self, _: int) -> float:
+        progress = self.progress()
+        if self.trainer.world_size > 1:  # clocks differ between processes, and their weights must not
+            progress = self.trainer.strategy.broadcast(progress)
+        return self.schedule(*progress)
 
     def progress(self) -> tuple[float, float]:
         """(share of the run done in [0, 1], epochs done as a fraction).

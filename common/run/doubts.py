@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.run import folder, predictions
+from common.data import predictions
+from common.run import folder
 
 MOST_CLASSES = 512  # cleanlab works on dense rows
 COLUMNS = ["id", "class", "was", "quality", "probability", "reason"]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -123,6 +124,18 @@ def write_text(path: Path, text: str) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise PodiumError(f"{path} could not be written: {error.strerror or error}") from error
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def predictions_path(job: Path, part: str) -> Path:
+    """Where a job's predictions of a part (valid, choose, score) are."""
+    return job / ("predictions.parquet" if part == "valid" else f"predictions_{part}.parquet")
 
 
 @contextmanager

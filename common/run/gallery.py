@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from common.data import predictions
 from common.data.images import read
 from common.data.module import ImageData
-from common.run import folder, pictures, predictions
+from common.run import folder, pictures
 from common.run.confusion import confusion
 from common.run.doubts import write_doubts
+from common.run.members import read_folds
 from common.run.scores import confusion_counts
 
 MISTAKES, VIEWS = 40, 48  # tiles a sheet
@@ -28,15 +30,14 @@ def draw(run: Path, jobs: list[Path]) -> None:
     if histories:
         folds = [history.assign(fold=number) for number, history in enumerate(histories)]
         _save(pictures.learning_curves(pd.concat(folds, ignore_index=True)), _in(run, "learning_curves"))
-    tables = [predictions.read_top(job / "predictions.parquet") for job in jobs]
+    tables = [predictions.read_top(folder.predictions_path(job, "valid")) for job in jobs]
     table = pd.concat(tables, ignore_index=True)
-    split = pd.read_csv(run / "folds.csv", dtype={"id": str, "class": str}, keep_default_na=False)
     names = class_names(jobs[0])
     labels, predicted = table["label"].to_numpy(), table["predicted"].to_numpy()
     _save(confusion(confusion_counts(labels, predicted, len(names)), names), _in(run, "confusion"))
     wrong = table[labels != predicted].sort_values("probability", ascending=False).head(MISTAKES)
     if len(wrong):
-        images = _images(run, split, wrong["id"].tolist())
+        images = _images(run, wrong["id"].tolist())
         _save(pictures.worst_mistakes(images, wrong, names), _in(run, "worst_mistakes"))
 
 
@@ -48,8 +49,7 @@ def doubts(run: Path, table: Path, names: list[str]) -> None:
     found = found.head(MISTAKES)
     label_of = {name: label for label, name in enumerate(names)}
     rows = found.assign(label=found["was"].map(label_of), predicted=found["class"].map(label_of))
-    split = pd.read_csv(run / "folds.csv", dtype={"id": str, "class": str}, keep_default_na=False)
-    images = _images(run, split, rows["id"].tolist())
+    images = _images(run, rows["id"].tolist())
     title = "Labels that models doubt which have not seen the picture"
     _save(pictures.worst_mistakes(images, rows, names, title, ("label", "seen")), _in(run, "doubts"))
 
@@ -59,8 +59,8 @@ def class_names(job: Path) -> list[str]:
     return [str(row["class"]) for row in folder.load_json(job / "scores.json")["per_class"]]
 
 
-def _images(run: Path, split: pd.DataFrame, ids: list[str]) -> list[np.ndarray]:
-    path_of = split.set_index("id")["path"]
+def _images(run: Path, ids: list[str]) -> list[np.ndarray]:
+    path_of = read_folds(run).set_index("id")["path"]
     channels = folder.load_config(run)["data"].get("channels", 3)
     return [read(path_of[image], channels) for image in ids]
 
@@ -83,4 +83,6 @@ def draw_views(path: Path, data: ImageData) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    partial = path.with_name(f".{path.name}")
+    figure.savefig(partial, format="png")
+    partial.replace(path)

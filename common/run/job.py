@@ -10,9 +10,9 @@ Where one model trains in several processes, all of them run this; the first alo
 
 import logging
 import os
-import shutil
 import signal
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,18 +26,20 @@ from hydra.utils import get_class
 from pytorch_lightning.callbacks import Callback, Timer
 
 from common.build import build
-from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
+from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast, Stopped
 from common.callbacks.history import History
 from common.callbacks.progress import Progress
 from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
+from common.data import predictions
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.model.pretrained import load_state
+from common.model.pretrained import file_state, load_state
 from common.run import folder as folders
-from common.run import predictions, stages, trial
+from common.run import stages, trial
 from common.run.gallery import draw_views
+from common.run.scores import score_file
 
 TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the others are read here
     "accelerator", "devices", "num_nodes", "strategy", "max_steps", "fast_dev_run",
@@ -55,21 +57,30 @@ def run_job(job: Path) -> None:
     with folders.lock(job) if is_first_process() else nullcontext():
         if folders.is_done(job):
             return
-        (job / "failed.txt").unlink(missing_ok=True)
-        run = job.parent.parent
-        config = with_teacher(folders.load_config(job), run)
-        quiet_lightning()
-        torch.set_num_threads(threads(config))
-        pl.seed_everything(config["seed"], verbose=False)
-        data = make_data(config, run)
-        data.setup()
-        if config["weights_from"]:
-            take_checkpoints(config, job, run)
-        else:
-            train(config, job, data, make_module(config, data))
-        if is_first_process():
-            score_checkpoints(config, job, data)
-            folders.write_text(job / "done", "")
+        try:
+            _run(job)
+        except Exception as error:
+            if is_first_process() and not isinstance(error, Stopped):
+                folders.write_text(job / "failed.txt", "".join(traceback.format_exception(error)))
+            raise
+
+
+def _run(job: Path) -> None:
+    (job / "failed.txt").unlink(missing_ok=True)
+    run = job.parent.parent
+    config = with_teacher(folders.load_config(job), run)
+    quiet_lightning()
+    torch.set_num_threads(threads(config))
+    pl.seed_everything(config["seed"], verbose=False)
+    data = make_data(config, run)
+    data.setup()
+    if config["weights_from"]:
+        take_checkpoints(config, job, run)
+    else:
+        train(config, job, data, make_module(config, data))
+    if is_first_process():
+        score_checkpoints(config, job, data)
+        folders.write_text(job / "done", "")
 
 
 def is_first_process() -> bool:
@@ -100,11 +111,9 @@ def take_checkpoints(config: dict[str, Any], job: Path, run: Path) -> None:
     for target in best_paths(config, job).values():
         if not (origin / target.name).exists():
             raise PodiumError(f"weights_from: there is no {origin / target.name}")
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.copyfile(origin / target.name, partial)
-        partial.replace(target)
+        folders.copy(origin / target.name, target)
     if (origin / "views.png").exists():
-        shutil.copyfile(origin / "views.png", job / "views.png")
+        folders.copy(origin / "views.png", job / "views.png")
 
 
 def make_data(config: dict[str, Any], run: Path) -> ImageData:
@@ -178,7 +187,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         )
     for path in best_paths(config, job).values() if is_first_process() else ():
         if not path.exists():  # validation was switched off: the last is all there is
-            shutil.copyfile(resume, path)
+            folders.copy(resume, path)
 
 
 def title(config: dict[str, Any], job: Path) -> str:
@@ -191,8 +200,8 @@ def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> 
     """Load start weights by name; what is left out or left as it was is listed in `init.json`."""
     if checkpoint is None or (job / "last.ckpt").exists() or not is_first_process():
         return  # further processes get their weights from the first
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    loaded = load_state(module.net, weights, str(checkpoint))
+    weights = file_state(checkpoint, key="init_from")
+    loaded = load_state(module.net, weights, str(checkpoint), key="init_from")
     folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded)})
     print(f"{job.name}: {len(loaded.fitted)} tensors from {checkpoint}")
     if loaded.left_out:
@@ -232,7 +241,8 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     module: ImageClassifier = module_class.load_from_checkpoint(
         checkpoint, map_location="cpu", weights_only=True, model=model
     )
-    module.compose(make_callbacks(config))
+    untaught = {**config["callbacks"], "soft_labels": None}  # its table is for training, and may be gone
+    module.compose(make_callbacks({**config, "callbacks": untaught}))
     return module.eval()
 
 
@@ -253,7 +263,9 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
                 continue
             table = data.table.iloc[rows]
             labels = table["label"].to_numpy()
-            file = predictions_path(job, part) if path.name == "best.ckpt" else job / ".further.parquet"
+            file = (
+                folders.predictions_path(job, part) if path.name == "best.ckpt" else job / ".further.parquet"
+            )
             pieces = predict_rows(module, data, rows, config["trainer"]["accelerator"])
             predictions.write(file, table["id"].tolist(), labels, pieces)
             of_part = score_table(file, module, data.class_names)
@@ -271,12 +283,7 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
 
 def score_table(file: Path, module: ImageClassifier, class_names: list[str]) -> dict[str, Any]:
     """What predictions score: what all competitions measure, and what this one's module adds."""
-    return predictions.score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
-
-
-def predictions_path(job: Path, part: str) -> Path:
-    """Where a job's predictions of a part are."""
-    return job / ("predictions.parquet" if part == "valid" else f"predictions_{part}.parquet")
+    return score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
 
 
 def scores_of_part(part: str, scores: dict[str, Any]) -> dict[str, Any]:

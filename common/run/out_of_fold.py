@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.data import predictions
 from common.errors import PodiumError
-from common.run import predictions
+from common.run.folder import predictions_path
+from common.run.members import read_folds
 from common.run.stages import job_name, out_of_fold_path
 
 
@@ -17,10 +19,10 @@ def join(run: Path, stage: str, folds: int) -> Path:
 
     Raises PodiumError, naming one, if an image is missing, stands there twice or in another fold than its own.
     """
-    files = [run / "jobs" / job_name(stage, fold) / "predictions.parquet" for fold in range(folds)]
+    files = [predictions_path(run / "jobs" / job_name(stage, fold), "valid") for fold in range(folds)]
     tables = [_head(file) for file in files]
     table = pd.concat([table.assign(fold=fold) for fold, table in enumerate(tables)], ignore_index=True)
-    _check(table, pd.read_csv(run / "folds.csv", dtype={"id": str}, keep_default_na=False), stage)
+    _check(table, read_folds(run), stage)
     path = out_of_fold_path(run, stage)
     predictions.write(
         path, table["id"].tolist(), table["label"].to_numpy(), _rows(files), table["fold"].to_numpy()

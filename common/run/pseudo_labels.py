@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from common.data import predictions
 from common.data.images import ImageError
 from common.data.unlabelled import unlabelled_records
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.ensemble import Ensemble
-from common.run.members import Member, read_members
+from common.run.members import Member
 from common.run.stages import job_name, stages_of, taught_table
 
 BATCH = 128
@@ -24,10 +25,14 @@ def write_pseudo_labels(run: Path, config: dict[str, Any]) -> None:
     left out and counted.
     """
     path = taught_table(config, run)
-    if path is None or path.exists():
+    if path is None:
+        return
+    members = teachers(run, config["job"]["soft_labels_from"])
+    ends = [(member.job / "done").stat().st_mtime_ns for member in members]
+    if path.exists() and path.stat().st_mtime_ns > max(ends):
         return
     table = unlabelled_records(Path(config["data"]["unlabelled"]))
-    ensemble = Ensemble("arithmetic", _teachers(run, config["job"]["soft_labels_from"]))
+    ensemble = Ensemble("arithmetic", members)
     bad: list[ImageError] = []
     ids: list[str] = []
 
@@ -37,7 +42,12 @@ def write_pseudo_labels(run: Path, config: dict[str, Any]) -> None:
             ids.append(image)
             yield row[None]
 
-    pieces = np.concatenate(list(rows()))
+    found = list(rows())
+    if not found:
+        raise PodiumError(
+            f"data.unlabelled: none of {len(table)} pictures could be read, the first: {bad[0]}"
+        )
+    pieces = np.concatenate(found)
     predictions.write(path, ids, np.full(len(ids), -1), pieces)
     sure = int((pieces.max(axis=1) >= config["data"].get("certainty", 0.9)).sum())
     left_out = f", {len(bad)} could not be read" if bad else ""
@@ -46,12 +56,21 @@ def write_pseudo_labels(run: Path, config: dict[str, Any]) -> None:
     )
 
 
-def _teachers(run: Path, origin: str) -> list[Member]:
-    stages = stages_of(folder.load_config(run))
-    if origin in stages:
-        return [Member(run / "jobs" / job_name(origin, fold)) for fold in range(stages[origin]["folds"])]
+def check_teachers(config: dict[str, Any], run: Path) -> None:
+    """Raise PodiumError if a stage's unlabelled pictures, or teachers that come from another run, are not there."""
+    if taught_table(config, run) is not None:
+        unlabelled_records(Path(config["data"]["unlabelled"]))
+        teachers(run, config["job"]["soft_labels_from"])
+
+
+def teachers(run: Path, origin: str) -> list[Member]:
+    """The models of a stage of this run, or of the last stage with folds of another: those that teach out of fold."""
     if Path(origin).is_file():
         raise PodiumError(
             f"data.unlabelled: {origin} is a table; name the run folder of the teachers instead"
         )
-    return read_members(Path(origin))[1]
+    stages = stages_of(folder.load_config(run))
+    if origin not in stages:
+        run, stages = Path(origin), stages_of(folder.load_config(Path(origin)))
+        origin = [name for name, stage in stages.items() if stage["folds"]][-1]
+    return [Member(run / "jobs" / job_name(origin, fold)) for fold in range(stages[origin]["folds"])]

@@ -178,19 +178,20 @@ def read_results(run: Path) -> Results:
         for folder in sorted(path for path in run.glob("jobs/*") if path.is_dir())
     ]
     blend: dict[str, Any] = _attempt(run / "blend.json", _mapping, {}, notes)
-    begun: dict[str, int] = {}  # stage → when its first job began
-    for job in jobs:
-        begun[job.stage] = min(_time(job.folder / "config.yaml"), begun.get(job.stage, 2**63))
+    config: dict[str, Any] = _attempt(
+        run / "config.yaml", lambda _: _as_mapping(yaml.safe_load(config_text)), {}, notes
+    )
+    order = {name: at for at, name in enumerate(_section(config, "stages"))}
     return Results(
         run=run,
-        config=_attempt(run / "config.yaml", lambda _: _as_mapping(yaml.safe_load(config_text)), {}, notes),
+        config=config,
         config_text=config_text,
         environment=_attempt(run / "environment.json", _mapping, {}, notes),
         model=_attempt(run / "model.json", _mapping, {}, notes),
         scores=_attempt(run / "scores.json", _mapping, {}, notes),
         split=_attempt(run / "folds.csv", _split, pd.DataFrame(), notes),
         bad_images=_attempt(run / "bad_images.csv", _strings, pd.DataFrame(), notes),
-        jobs=sorted(jobs, key=lambda job: (begun[job.stage], job.stage, job.fold)),
+        jobs=sorted(jobs, key=lambda job: (order.get(job.stage, len(order)), job.stage, job.fold)),
         blended=len(blend.get("members", [])),
         notes=notes,
     )
@@ -242,10 +243,6 @@ def _split(path: Path) -> pd.DataFrame:
     if missing:
         raise ValueError(f"columns missing: {', '.join(sorted(missing))}")
     return table.astype({"label": "int64"})
-
-
-def _time(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 2**63
 
 
 def _section(config: dict[str, Any], name: str) -> dict[str, Any]:

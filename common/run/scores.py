@@ -3,7 +3,8 @@
 `labels` and `predictions` are int arrays (N,) in 0..K-1, `probabilities` is float (N, K) whose rows sum to 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,38 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from common.data.predictions import batches
+
 BLOCK = 1 << 22  # probabilities looked at together: bounds the memory of comparisons
+
+
+def score_rows(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]) -> dict[str, Any]:
+    """top1, top5 (shares in [0, 1]), loss (nats), images, and precision, recall, support per class."""
+    return _score([(labels, probabilities)], class_names)
+
+
+def score_file(path: Path, class_names: list[str]) -> dict[str, Any]:
+    """As `score_rows`, of a table of predictions (common/data/predictions.py), read in pieces."""
+    return _score(((frame["label"].to_numpy(), rows) for frame, rows in batches(path)), class_names)
+
+
+def _score(pieces: Iterable[tuple[np.ndarray, np.ndarray]], class_names: list[str]) -> dict[str, Any]:
+    sums = {"top1": 0.0, "top5": 0.0, "loss": 0.0}
+    labels, predicted = [], []
+    for known, rows in pieces:
+        sums["top1"] += len(known) * topk_accuracy(rows, known, 1)
+        sums["loss"] += len(known) * log_loss(rows, known)
+        if len(class_names) >= 5:
+            sums["top5"] += len(known) * topk_accuracy(rows, known, 5)
+        labels.append(known)
+        predicted.append(rows.argmax(axis=1))
+    known = np.concatenate(labels)
+    found: dict[str, Any] = {name: total / len(known) for name, total in sums.items()}
+    if len(class_names) < 5:
+        del found["top5"]
+    table = class_table(known, np.concatenate(predicted), class_names)
+    per_class = table.astype(object).where(table.notna(), None).to_dict("records")
+    return {**found, "images": len(known), "per_class": per_class}
 
 
 def class_table(labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str]) -> pd.DataFrame:

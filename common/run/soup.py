@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from common.callbacks.checkpoints import AtomicCheckpointIO
+from common.data import predictions
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.run import folder, predictions
+from common.run import folder
 from common.run.candidates import Candidate
 from common.run.job import device_of, load_module, make_data, predict_rows
 

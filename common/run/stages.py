@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from common.errors import PodiumError
 from common.run import folder
+from common.run.members import read_folds
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,10 @@ def init_checkpoint(config: dict[str, Any], run: Path) -> Path | None:
     if path.is_file():
         return path
     last = list(stages_of(folder.load_config(path)))[-1]
-    found = path / "jobs" / job_name(last, fold) / "best.ckpt"
-    if not found.exists():
-        raise PodiumError(f"init_from: {path} has no {found.relative_to(path)} to start fold {fold} from")
-    return found
+    found = path / "jobs" / job_name(last, fold)
+    if not folder.is_done(found):
+        raise PodiumError(f"init_from: there is no finished {found} to start fold {fold} from")
+    return found / "best.ckpt"
 
 
 def soft_labels_table(config: dict[str, Any], run: Path) -> Path | None:
@@ -137,37 +136,39 @@ def taught_table(config: dict[str, Any], run: Path) -> Path | None:
     return run / "out_of_fold" / f"{config['job']['stage']}_unlabelled.parquet"
 
 
+def origins(config: dict[str, Any]) -> dict[str, str]:
+    """Key → where a job's weights or soft labels come from, for those that it has."""
+    named = {key: config["job"][key] for key in ("init_from", "soft_labels_from")}
+    return {key: value for key, value in (named | {"weights_from": config["weights_from"]}).items() if value}
+
+
 def check_origins(job: Job, run: Path) -> None:
-    """Refuse start weights or teachers of another run that have seen what this run holds out.
+    """Refuse weights or teachers of another run that are not there, or have seen what this run holds out.
 
     Raises PodiumError, naming a picture. A checkpoint or a table that is no run's is taken on trust.
     """
-    mine = _read_folds(run)
+    mine = read_folds(run)
     place = job.config["job"]
     held_out = set(mine.loc[mine["part"].isin(["valid", "choose", "score"]), "id"])
-    for key in ("init_from", "soft_labels_from"):
-        origin = place[key]
-        if (
-            origin is None
-            or (run / "jobs" / job_name(origin, 0)).is_dir()
-            or not (Path(origin) / "folds.csv").exists()
-        ):
+    for key, origin in origins(job.config).items():
+        if (run / "jobs" / job_name(origin, 0)).is_dir():
+            continue  # a stage of this run
+        if key == "init_from":
+            init_checkpoint(job.config, run)
+        elif key == "soft_labels_from":
+            soft_labels_table(job.config, run)
+        if not (Path(origin) / "folds.csv").exists():
             continue
-        theirs = _read_folds(Path(origin))
+        theirs = read_folds(Path(origin))
         seen = theirs[theirs["part"] == "train"]
         avoided = held_out
-        if (
-            key == "init_from"
-        ):  # one model; out-of-fold labels of a picture come from models that have not seen it
+        if key != "soft_labels_from":  # out-of-fold labels come from models that have not seen the picture
             seen = seen[(seen["fold"] != place["fold"]) | (seen["fold"] < 0)]
             avoided = held_out | set(mine.loc[(mine["fold"] == place["fold"]) & (mine["fold"] >= 0), "id"])
         leaked = avoided & set(seen["id"])
         if leaked:
+            name = key if key == "weights_from" else f"stages.{job.stage}.{key}"
             raise PodiumError(
-                f"stages.{job.stage}.{key}: models of {origin} were trained on {len(leaked)} pictures that this run "
-                f"holds out, such as {min(leaked)}: give data.split={Path(origin) / 'folds.csv'} to share its split"
+                f"{name}: models of {origin} were trained on {len(leaked)} pictures that this run holds out, such "
+                f"as {min(leaked)}: give data.split={Path(origin) / 'folds.csv'} to share its split, and its folds"
             )
-
-
-def _read_folds(run: Path) -> pd.DataFrame:
-    return pd.read_csv(run / "folds.csv", dtype={"id": str}, keep_default_na=False)

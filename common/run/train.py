@@ -15,8 +15,17 @@ from common.run.gallery import doubts, draw
 from common.run.job import load_module, make_callbacks, make_data
 from common.run.members import Member, write_members
 from common.run.outcome import write_scores
+from common.run.pseudo_labels import check_teachers
 from common.run.report import write_report
-from common.run.stages import Job, check_origins, fold_count, jobs_of, out_of_fold_path
+from common.run.stages import (
+    Job,
+    check_origins,
+    fold_count,
+    jobs_of,
+    origins,
+    out_of_fold_path,
+    stages_of,
+)
 from common.run.summary import print_summary
 from common.run.waves import run_alone, run_waves
 
@@ -34,16 +43,25 @@ def train(config: dict[str, Any]) -> Path:
     for wave in waves:  # only made: what does not fit is said before a run folder is begun
         make_data(wave[0].config, folder.RUNS)
         make_callbacks(wave[0].config)
+    if config["data"].get("unlabelled") and not any(
+        stage["soft_labels_from"] for stage in stages_of(config).values()
+    ):
+        raise PodiumError(
+            "data.unlabelled: a stage must learn from a teacher, by stages.<name>.soft_labels_from"
+        )
     launcher = build(config["launcher"])
     run, why = folder.choose(config)
     print(why, flush=True)
     if not folder.is_done(run):
         with folder.lock(run):
             start(run, config, waves)
-            if sum(map(len, waves)) == 1 and is_one_process(config):
-                run_alone(run, waves[0][0])
-            else:
+            first = waves[0][0]
+            alone = sum(map(len, waves)) == 1 and is_one_process(first.config)
+            if not alone or origins(first.config):
                 divide_data(run, config, waves)
+            if alone:
+                run_alone(run, first)
+            else:
                 run_waves(run, waves, launcher, stop_on_failure=config["on_failure"] == "stop")
             finish(run, waves)
     print_summary(run, Console(highlight=False))
@@ -101,9 +119,9 @@ def divide_data(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> No
         **({"valid": 0.0} if everywhere else {}),
     }  # each fold is validated by another model
     make_data({**config, "data": data, "job": place}, run).setup()
-    for wave in waves:
-        for job in wave:
-            check_origins(job, run)
+    for job in (job for wave in waves for job in wave):
+        check_origins(job, run)
+        check_teachers(job.config, run)
 
 
 def finish(run: Path, waves: list[list[Job]]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.callbacks.checkpoints import Stopped
 from common.callbacks.progress import duration
+from common.errors import PodiumError
 from common.run import folder, out_of_fold
 from common.run.batch import ASKED_TO_STOP
 from common.run.job import run_job
@@ -34,13 +35,14 @@ def run_waves(run: Path, waves: list[list[Job]], launcher: Launcher, stop_on_fai
         for job in wave:
             lacking = sorted({*job.needs} & failed.keys())
             if folder.is_done(run / "jobs" / job.name):
-                continue
-            if stop_on_failure and failed:
+                _check_fresh(run, job)
+            elif stop_on_failure and failed:
                 failed[job.name] = "not started"
             elif lacking:
                 failed[job.name] = f"not started: it needs {', '.join(lacking)}"
             else:
                 todo.append(job)
+        progress.left = progress.count = progress.count - (len(wave) - len(todo))
         if todo:
             failed |= _run(run, todo, launcher, stop_on_failure, progress)
         _join(run, wave)
@@ -54,6 +56,8 @@ def _run(
     """Run jobs of one stage; returns those that failed and why. Raises Stopped after a signal."""
     write_pseudo_labels(run, jobs[0].config)
     commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in jobs]
+    for job in jobs:
+        (run / "jobs" / job.name / "failed.txt").unlink(missing_ok=True)
     progress.begin(jobs)
     codes = launcher(commands, stop_on_failure, progress.started, progress.ended)
     failed = {}
@@ -62,15 +66,27 @@ def _run(
             raise Stopped(code - 128)
         if code is None:
             failed[job.name] = "not started"
-        elif code:
+        elif code or not folder.is_done(run / "jobs" / job.name):
             failed[job.name] = _why(run / "jobs" / job.name, code)
     return failed
 
 
+def _check_fresh(run: Path, job: Job) -> None:
+    """A job that is done must be younger than those whose files it read."""
+    done = run / "jobs" / job.name / "done"
+    for name in job.needs:
+        origin = run / "jobs" / name / "done"
+        if origin.exists() and origin.stat().st_mtime_ns > done.stat().st_mtime_ns:
+            raise PodiumError(
+                f"{done.parent} was made from an older {name}: remove it to train it again, or keep it by "
+                f"`touch {done}`"
+            )
+
+
 def run_alone(run: Path, job: Job) -> None:
     """Run the only job of a run in this process."""
+    write_pseudo_labels(run, job.config)
     run_job(run / "jobs" / job.name)
-    _join(run, [job])
 
 
 def _join(run: Path, wave: list[Job]) -> None:

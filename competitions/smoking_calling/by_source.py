@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from common.data.predictions import read_top
 from common.errors import PodiumError
 from common.model.mean_ap import average_precisions, mean_over_classes
-from common.run.predictions import read_top
 from competitions.smoking_calling.commands import main
 from competitions.smoking_calling.prepare import source_of
 from competitions.smoking_calling.sample import CLASSES

@@ -24,7 +24,8 @@ from common.data.module import ImageData
 from common.data.randomness import view_key
 from common.errors import PodiumError
 from common.model.backbones import timm_model
-from common.run import environment, folder, job, predictions
+from common.run import environment, folder, job
+from common.run.scores import score_rows
 from common.run.stages import jobs_of
 from common.run.train import start, with_data
 from tests.bench import table
@@ -135,7 +136,7 @@ def yardstick(
     train, valid = data.rows("train"), data.rows("valid")
     used, seen = fit_bare(net, images[train], torch.from_numpy(labels[train]), plain, seconds, seed)
     probabilities = predict_bare(net, images[valid])
-    scores = predictions.score(labels[valid], probabilities, data.class_names)
+    scores = score_rows(labels[valid], probabilities, data.class_names)
     return {"model": "yardstick", "taken": used, "seen": seen, **scores}
 
 
@@ -156,7 +157,7 @@ def frozen(config: dict[str, Any], data: ImageData, plain: Plain) -> dict[str, A
     classifier = LogisticRegression(C=0.01, max_iter=1000).fit(features[train], labels[train])
     probabilities = np.zeros((len(valid), len(data.class_names)), np.float32)
     probabilities[:, classifier.classes_] = classifier.predict_proba(features[valid])
-    scores = predictions.score(labels[valid], probabilities, data.class_names)
+    scores = score_rows(labels[valid], probabilities, data.class_names)
     return {"model": "frozen features", "taken": time.perf_counter() - began, "seen": len(images), **scores}
 
 

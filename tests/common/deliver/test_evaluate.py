@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from common.config.options import parse
+from common.data import predictions
 from common.deliver.evaluate import Evaluate, evaluate
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.members import Member, read_folds, write_members
 
 

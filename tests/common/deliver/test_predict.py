@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from common.config.options import parse
+from common.data import predictions
 from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.members import read_folds
 
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from common.config.options import parse
+from common.data import predictions
 from common.deliver.evaluate import Evaluate, evaluate
 from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.blend import Blend, blend
 from common.run.members import combine, read_folds, read_members
 from common.run.scores import log_loss, topk_accuracy

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import precision_recall_fscore_support
 
+from common.data import predictions
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.report import write_report
 from common.run.summary import formatted, print_summary
 

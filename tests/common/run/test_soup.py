@@ -10,8 +10,9 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from common.config.options import parse
+from common.data import predictions
 from common.errors import PodiumError
-from common.run import folder, predictions
+from common.run import folder
 from common.run.blend import Blend, blend
 from common.run.job import load_module, make_data, predict_rows
 from common.run.members import read_members

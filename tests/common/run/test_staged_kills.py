@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from common.run import folder, predictions
+from common.data import predictions
+from common.run import folder
 from competitions.calligraphy.sample import write_sample
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from common.data import predictions
 from common.errors import PodiumError
-from common.run import folder, out_of_fold, predictions
+from common.run import folder, out_of_fold
 from common.run.job import run_job
 from common.run.stages import jobs_of, out_of_fold_path
 from common.run.train import divide_data, finish, start, train

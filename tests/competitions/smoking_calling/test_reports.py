@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from common.config.compose import compose
-from common.run.predictions import read_top
+from common.data.predictions import read_top
 from common.run.train import train
 from competitions.smoking_calling import by_source, latency, orientation
 from competitions.smoking_calling.sample import CLASSES, write_sample

@@ -1,4 +1,4 @@
-"""Predictions of a part of the data, and the scores computed from them, in bounded memory.
+"""Tables of predictions, written and read in bounded memory.
 
 Parquet with the columns id (str), label (int64), probabilities (K float32) and, where several models predicted, fold
 (int64). Above 512 classes a row keeps only the 32 most probable: `classes` (32 int32), `probabilities` (32 float32),
@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from common.run.scores import class_table, log_loss, topk_accuracy
 
 WIDE, KEPT = 512, 32  # classes above which a row keeps only so many
 ROWS = 1024  # a piece of a file: at 50,000 classes 200 MB once read
@@ -94,35 +92,6 @@ def read_top(path: Path) -> pd.DataFrame:
 
 
 NOTHING = pd.DataFrame({"id": [], "label": [], "predicted": [], "probability": []})
-
-
-def score(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]) -> dict[str, Any]:
-    """top1, top5 (shares in [0, 1]), loss (nats), images, and precision, recall, support per class."""
-    return _score([(labels, probabilities)], class_names)
-
-
-def score_file(path: Path, class_names: list[str]) -> dict[str, Any]:
-    """As `score`, of a file."""
-    return _score(((frame["label"].to_numpy(), rows) for frame, rows in batches(path)), class_names)
-
-
-def _score(pieces: Iterable[tuple[np.ndarray, np.ndarray]], class_names: list[str]) -> dict[str, Any]:
-    sums = {"top1": 0.0, "top5": 0.0, "loss": 0.0}
-    labels, predicted = [], []
-    for known, rows in pieces:
-        sums["top1"] += len(known) * topk_accuracy(rows, known, 1)
-        sums["loss"] += len(known) * log_loss(rows, known)
-        if len(class_names) >= 5:
-            sums["top5"] += len(known) * topk_accuracy(rows, known, 5)
-        labels.append(known)
-        predicted.append(rows.argmax(axis=1))
-    known = np.concatenate(labels)
-    found: dict[str, Any] = {name: total / len(known) for name, total in sums.items()}
-    if len(class_names) < 5:
-        del found["top5"]
-    table = class_table(known, np.concatenate(predicted), class_names)
-    per_class = table.astype(object).where(table.notna(), None).to_dict("records")
-    return {**found, "images": len(known), "per_class": per_class}
 
 
 def _columns(rows: np.ndarray) -> dict[str, Any]:

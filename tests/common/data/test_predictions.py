@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from common.run import predictions
-from common.run.scores import log_loss, topk_accuracy
+from common.data import predictions
+from common.run.scores import log_loss, score_file, topk_accuracy
 
 
 def random_rows(count, classes, seed=0):
@@ -40,7 +40,7 @@ def test_above_512_classes_the_top_32_and_the_mass_of_the_rest_are_kept(tmp_path
 def test_scores_of_a_file_equal_those_of_the_whole(tmp_path):
     ids, labels, rows = random_rows(2100, 9)
     predictions.write(tmp_path / "p.parquet", ids, labels, rows)
-    found = predictions.score_file(tmp_path / "p.parquet", [str(i) for i in range(9)])
+    found = score_file(tmp_path / "p.parquet", [str(i) for i in range(9)])
     assert found["top1"] == pytest.approx(topk_accuracy(rows, labels, 1))
     assert found["top5"] == pytest.approx(topk_accuracy(rows, labels, 5))
     assert found["loss"] == pytest.approx(log_loss(rows, labels), rel=1e-6)
