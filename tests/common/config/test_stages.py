@@ -41,6 +41,12 @@ def test_the_command_line_is_for_all_stages_and_a_stages_own_words_win_over_it(t
     assert [given[name].config.trainer.max_epochs for name in "ab"] == [2, 3]
 
 
+def test_soft_labels_said_for_all_stages_are_for_those_that_have_a_teacher():
+    stages = distilled("callbacks.soft_labels.hard_weight=0.5").stages
+    assert stages["teacher"].config.callbacks.soft_labels is None
+    assert stages["student"].config.callbacks.soft_labels.hard_weight == 0.5
+
+
 def test_jobs_are_the_composed_recipes(tmp_path):
     found = distilled("stages.student.recipe.seed=7", "stages.student.init_from=teacher")
     from omegaconf import OmegaConf
@@ -93,9 +99,20 @@ def test_without_stages_there_is_one_job_without_folds():
         (["stages.student.recipe.trainer.max_epoch=3"], "no key trainer.max_epoch; did you mean"),
         (["stages.student.recipe=3"], "expected keys and values, got 3"),
         (["stages.Student.folds=5"], "stages.Student: a stage's name"),
+        (["callbacks.soft_labels=null"], "stages.student.soft_labels_from needs callbacks.soft_labels"),
+        (
+            ["callbacks.soft_labels.path=a.parquet"],
+            "callbacks.soft_labels.path and stages.student.soft_labels_from",
+        ),
+        (["stages.student.recipe.data.score=0.3"], "data.score is said for the whole run"),
         (["on_failure=stopp"], r"on_failure must be one of continue, stop; got .*did you mean stop"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(words, message):
     with pytest.raises(PodiumError, match=message):
         distilled(*words)
+
+
+def test_soft_labels_without_table_or_teacher_are_refused():
+    with pytest.raises(PodiumError, match=r"callbacks.soft_labels.path: name a table"):
+        composed("callbacks.soft_labels={}")

@@ -231,3 +231,12 @@ def test_a_part_that_does_not_exist_is_refused():
     records = table([0, 0, 1, 1])
     with pytest.raises(PodiumError, match="part must be one of train, valid, choose, score, got 'test'"):
         divide(records, SHARES, None, 0, records.assign(part="test"))
+
+
+def test_a_split_that_parts_a_group_does_not_let_its_train_only_pictures_leak():
+    records = table([0] * 6, ["a"] * 4 + ["b", "c"]).assign(
+        train_only=[False, False, False, True, False, False]
+    )
+    known = records[["id"]].assign(part=["train", "train", "score", "train", "train", "score"])
+    found = divide(records, {}, None, 0, known)
+    assert found["part"].tolist() == ["train", "train", "score", "unused", "train", "score"]

@@ -1,6 +1,7 @@
 """Stages and folds, whole: what a run leaves, that it leaks nothing, and what becomes of it when jobs fail."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -265,6 +266,20 @@ def files_of(run):
     return sorted(
         path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path.name != "lock"
     )
+
+
+def test_a_single_job_may_not_take_weights_that_saw_what_it_holds_out(run, config, tmp_path):
+    single = {**config, "stages": {}, "seed": 3, "weights_from": str(run), "run_dir": str(tmp_path / "one")}
+    with pytest.raises(PodiumError, match=r"^weights_from: models of .* pictures that this run holds out"):
+        train(single)
+
+
+def test_a_job_made_from_an_older_one_is_refused(run, config, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "done").unlink()
+    os.utime(copy / "jobs" / "teacher_fold0" / "done")
+    with pytest.raises(PodiumError, match="student_fold0 was made from an older teacher_fold0"):
+        train({**config, "run_dir": str(copy)})
 
 
 def test_pictures_without_labels_are_learnt_from_where_the_teachers_are_sure(config, tmp_path, capsys):
