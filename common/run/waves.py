@@ -42,7 +42,7 @@ def run_waves(run: Path, waves: list[list[Job]], launcher: Launcher, stop_on_fai
                 failed[job.name] = f"not started: it needs {', '.join(lacking)}"
             else:
                 todo.append(job)
-        progress.left = progress.count = progress.count - (len(wave) - len(todo))
+        progress.drop(sum(job.name in failed for job in wave))
         if todo:
             failed |= _run(run, todo, launcher, stop_on_failure, progress)
         _join(run, wave)
@@ -123,6 +123,11 @@ class _Progress:
 
     def begin(self, jobs: list[Job]) -> None:
         self.jobs = jobs
+
+    def drop(self, jobs: int) -> None:
+        """So many will not start."""
+        self.count -= jobs
+        self.left -= jobs
 
     def started(self, number: int) -> None:
         self.since[number] = time.monotonic()
