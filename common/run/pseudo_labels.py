@@ -65,12 +65,12 @@ def check_teachers(config: dict[str, Any], run: Path) -> None:
 
 def teachers(run: Path, origin: str) -> list[Member]:
     """The models of a stage of this run, or of the last stage with folds of another: those that teach out of fold."""
-    if Path(origin).is_file():
-        raise PodiumError(
-            f"data.unlabelled: {origin} is a table; name the run folder of the teachers instead"
-        )
     stages = stages_of(folder.load_config(run))
     if origin not in stages:
+        if Path(origin).is_file():
+            raise PodiumError(
+                f"data.unlabelled: {origin} is a table; name the run folder of the teachers instead"
+            )
         run, stages = Path(origin), stages_of(folder.load_config(Path(origin)))
         origin = [name for name, stage in stages.items() if stage["folds"]][-1]
     return [Member(run / "jobs" / job_name(origin, fold)) for fold in range(stages[origin]["folds"])]
