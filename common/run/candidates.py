@@ -1,6 +1,7 @@
 """The models that a blend may choose from, and their predictions side by side."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,15 @@ from common.run.members import read_folds
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best checkpoint of one finished job."""
+    """The best checkpoint of one finished job. called: the run in messages, by default its folder's name."""
 
     run: Path
     job: Path
+    called: str = ""
 
     @property
     def name(self) -> str:
-        run = self.run.relative_to(Path.cwd()) if self.run.is_relative_to(Path.cwd()) else self.run
-        return f"{run.as_posix()}/{self.job.name}"
+        return f"{self.called or self.run.name}/{self.job.name}"
 
     def predictions(self, part: str) -> Path:
         """Where this model's predictions of a part (valid, choose, score) are."""
@@ -43,11 +44,13 @@ class Table:
 def find(runs: Sequence[Path]) -> list[Candidate]:
     """All finished jobs of the runs, in order. Raises PodiumError for a run that has none."""
     found = []
+    names = Counter(run.name for run in runs)  # those of a sweep's trials are their seeds
     for run in runs:
+        called = run.name if names[run.name] == 1 else f"{run.parent.name}/{run.name}"
         jobs = sorted(path.parent for path in run.glob("jobs/*/best.ckpt") if folder.is_done(path.parent))
         if not jobs:
             raise PodiumError(f"{run} has no finished job to blend: go on with it by make train RUN={run}")
-        found += [Candidate(run, job) for job in jobs]
+        found += [Candidate(run, job, called) for job in jobs]
     return found
 
 

@@ -119,7 +119,7 @@ def rank(root: Path) -> Ranking:
     failures = folder.load_json(root / "failed.json") if (root / "failed.json").exists() else {}
     config = content["rows"][content["baseline"]]["config"]
     metrics = config["best"]
-    if config["data"].get("score"):  # a part that chose nothing comes first
+    if config.get("data", {}).get("score"):  # a part that chose nothing comes first
         metrics = {f"score_{name.removeprefix('valid_')}": way for name, way in metrics.items()} | metrics
     found = {name: Ranked(name, {metric: {} for metric in metrics}, {}, 0) for name in content["rows"]}
     sample = False
