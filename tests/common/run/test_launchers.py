@@ -11,6 +11,8 @@ import pytest
 
 from common.errors import PodiumError
 from common.run import launchers
+from common.run.attend import Attended, follow
+from common.run.batch import Batch
 from common.run.launchers import Joblib, Ray, Serial, Slurm
 from common.run.lifeline import with_lifeline
 
@@ -233,3 +235,20 @@ def test_every_file_of_the_group_makes_its_launcher():
         check({"launcher": part})
         assert path.stem == part["_target_"].rpartition(".")[2].lower()
         assert hasattr(launchers, part["_target_"].rpartition(".")[2])
+
+
+def test_a_command_that_an_engine_lost_before_it_began_is_told_like_any(tmp_path):
+    told: list[tuple[int, ...]] = []
+    batch = Batch([["lost"]], False, lambda number: told.append((number,)), lambda *end: told.append(end))
+    follow(batch, tmp_path, [Attended(done=lambda: True, result=lambda: 1, cancel=lambda: None)])
+    assert told == [(0,), (0, 1)] and batch.codes == [1]
+
+
+def test_a_signal_between_two_commands_is_not_lost():
+    script = (
+        "import os, signal\nfrom common.run.launchers import Serial\n"
+        "stop = lambda number, code: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print(Serial()([['true'], ['true']], on_end=stop), flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == -signal.SIGTERM and done.stdout == ""
