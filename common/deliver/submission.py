@@ -27,6 +27,19 @@ class Submission(Protocol):
         ...
 
 
+def faulty_names(names: list[str], expected: list[str]) -> list[str]:
+    """What is wrong with the images that a file names, in words: each must be there once; order does not count."""
+    faults = []
+    if missing := set(expected) - set(names):
+        faults.append(f"{len(missing)} images are missing, the first is {min(missing)}")
+    if unknown := set(names) - set(expected):
+        faults.append(f"{len(unknown)} images are unknown, the first is {min(unknown)}")
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        faults.append(f"{doubled[0]} stands in the file more than once")
+    return faults
+
+
 class TopK:
     """CSV `filename,label`: the names of the k best classes, best first.
 
@@ -80,14 +93,7 @@ class TopK:
     def _faulty_names(self, rows: list[list[str]], ids: list[str]) -> list[str]:
         expected = [self._name(image) for image in ids]
         names = [row[0] for row in rows]
-        faults = []
-        if missing := set(expected) - set(names):
-            faults.append(f"{len(missing)} images are missing, the first is {min(missing)}")
-        if unknown := set(names) - set(expected):
-            faults.append(f"{len(unknown)} images are unknown, the first is {min(unknown)}")
-        doubled = [name for name, count in Counter(names).items() if count > 1]
-        if doubled:
-            faults.append(f"{doubled[0]} stands in the file more than once")
+        faults = faulty_names(names, expected)
         if not faults and names != expected:
             line = next(
                 number for number, (a, b) in enumerate(zip(names, expected, strict=True), 2) if a != b

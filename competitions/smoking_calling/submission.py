@@ -1,11 +1,10 @@
 """Hualu 2020: one JSON list, an object for each picture: its best class and how sure that is."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from common.deliver.submission import Rows
+from common.deliver.submission import Rows, faulty_names
 
 KEYS = ["image_name", "category", "score"]
 
@@ -42,21 +41,9 @@ class SmokingCallingSubmission:
             for number, row in enumerate(rows, start=1)
             if not isinstance(row, dict) or sorted(row) != sorted(KEYS)
         ]
-        return faults or _faulty_names(rows, ids) + _faulty_values(rows, class_names)
-
-
-def _faulty_names(rows: list[dict[str, Any]], ids: list[str]) -> list[str]:
-    expected = [_bare(image) for image in ids]
-    names = [str(row["image_name"]) for row in rows]
-    faults = []
-    if missing := set(expected) - set(names):
-        faults.append(f"{len(missing)} images are missing, the first is {min(missing)}")
-    if unknown := set(names) - set(expected):
-        faults.append(f"{len(unknown)} images are unknown, the first is {min(unknown)}")
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        faults.append(f"{doubled[0]} stands in the file more than once")
-    return faults
+        return faults or faulty_names(
+            [str(row["image_name"]) for row in rows], [_bare(image) for image in ids]
+        ) + _faulty_values(rows, class_names)
 
 
 def _faulty_values(rows: list[dict[str, Any]], class_names: list[str]) -> list[str]:

@@ -183,6 +183,7 @@ def test_no_command_outlives_a_killed_launcher(launcher, at_a_time, launched):
     process, pids = launched(launcher, at_a_time)
     process.kill()
     wait_until(lambda: not any(map(alive, pids)), 30)
+    assert pids and not any(map(alive, pids))
 
 
 def test_a_run_of_ours_ends_when_its_launcher_is_gone():
