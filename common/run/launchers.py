@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from common.config.schema import at_least
 from common.errors import PodiumError
@@ -27,20 +27,8 @@ RAY_NOTES = Path("runs/ray")
 Codes = list[int | None]
 
 
-class Launcher(Protocol):
-    """Runs commands; see Serial."""
-
-    def __call__(
-        self,
-        commands: Sequence[Sequence[str]],
-        stop_on_failure: bool = False,
-        on_start: Callable[[int], None] | None = None,
-        on_end: Callable[[int, int], None] | None = None,
-    ) -> Codes: ...
-
-
-class Serial:
-    """One command after the other, each with the whole machine."""
+class Launcher:
+    """Runs commands; each engine says how, by `run`."""
 
     def __call__(
         self,
@@ -51,13 +39,24 @@ class Serial:
     ) -> Codes:
         """Run all commands; `on_start(number)` and `on_end(number, code)` are called in between, one at a time."""
         batch = Batch(commands, stop_on_failure, on_start, on_end)
-        with batch.signals():
-            for number in range(len(commands)):
-                batch.run(number)
+        self.run(batch)
         return batch.codes
 
+    def run(self, batch: Batch) -> None:
+        """Run the batch's commands; their codes are kept in it."""
+        raise NotImplementedError
 
-class Joblib:
+
+class Serial(Launcher):
+    """One command after the other, each with the whole machine."""
+
+    def run(self, batch: Batch) -> None:
+        with batch.signals():
+            for number in range(len(batch.commands)):
+                batch.run(number)
+
+
+class Joblib(Launcher):
     """As many commands at a time as asked for, on this machine.
 
     Args:
@@ -70,26 +69,17 @@ class Joblib:
         self.jobs = jobs
         _need("joblib")
 
-    def __call__(
-        self,
-        commands: Sequence[Sequence[str]],
-        stop_on_failure: bool = False,
-        on_start: Callable[[int], None] | None = None,
-        on_end: Callable[[int, int], None] | None = None,
-    ) -> Codes:
-        """As Serial."""
+    def run(self, batch: Batch) -> None:
         joblib = import_module("joblib")
-        batch = Batch(commands, stop_on_failure, on_start, on_end)
-        jobs = max(1, min(joblib.effective_n_jobs(self.jobs), len(commands)))
+        jobs = max(1, min(joblib.effective_n_jobs(self.jobs), len(batch.commands)))
         threads = _threads(joblib.cpu_count() // jobs)
         with batch.signals(), joblib.parallel_config(backend="threading"):
             joblib.Parallel(n_jobs=jobs, batch_size=1)(
-                joblib.delayed(batch.run)(number, threads) for number in range(len(commands))
+                joblib.delayed(batch.run)(number, threads) for number in range(len(batch.commands))
             )
-        return batch.codes
 
 
-class Ray:
+class Ray(Launcher):
     """A task of a Ray cluster for each command. All hosts must see this folder under its path here.
 
     Args:
@@ -105,18 +95,11 @@ class Ray:
         self.address, self.cpus, self.gpus = address, cpus, gpus
         _need("ray")
 
-    def __call__(
-        self,
-        commands: Sequence[Sequence[str]],
-        stop_on_failure: bool = False,
-        on_start: Callable[[int], None] | None = None,
-        on_end: Callable[[int, int], None] | None = None,
-    ) -> Codes:
-        """As Serial. Raises PodiumError where the cluster cannot be reached or is too small for one command."""
+    def run(self, batch: Batch) -> None:
+        """Raises PodiumError where the cluster cannot be reached or is too small for one command."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray = import_module("ray")
-        batch = Batch(commands, stop_on_failure, on_start, on_end)
         ours = not ray.is_initialized()
         if ours:
             self._connect(ray)
@@ -135,7 +118,6 @@ class Ray:
             shutil.rmtree(notes, ignore_errors=True)
             if ours:
                 ray.shutdown()
-        return batch.codes
 
     def _connect(self, ray: Any) -> None:
         here = {
@@ -161,7 +143,7 @@ class Ray:
                 raise PodiumError(f"launcher.{name.lower()}s={wanted}: this machine has {there:g}")
 
 
-class Slurm:
+class Slurm(Launcher):
     """A job of Slurm for each command, submitted as one array. The nodes must see this folder.
 
     Args:
@@ -195,16 +177,9 @@ class Slurm:
         self.partition, self.minutes, self.cpus, self.gpus = partition, minutes, cpus, gpus
         self.memory_gb, self.cluster, self.folder = memory_gb, cluster, folder
 
-    def __call__(
-        self,
-        commands: Sequence[Sequence[str]],
-        stop_on_failure: bool = False,
-        on_start: Callable[[int], None] | None = None,
-        on_end: Callable[[int, int], None] | None = None,
-    ) -> Codes:
-        """As Serial. Raises PodiumError where Slurm refuses the jobs."""
+    def run(self, batch: Batch) -> None:
+        """Raises PodiumError where Slurm refuses the jobs."""
         submitit = import_module("submitit")
-        batch = Batch(commands, stop_on_failure, on_start, on_end)
         folder = Path(self.folder).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         notes = Path(tempfile.mkdtemp(dir=folder, prefix="notes_"))
@@ -231,7 +206,6 @@ class Slurm:
                 follow(batch, notes, [_of_submitit(job) for job in jobs])
         finally:
             shutil.rmtree(notes, ignore_errors=True)
-        return batch.codes
 
 
 def _tasks(batch: Batch, notes: Path, cpus: int) -> list[tuple[Any, ...]]:
