@@ -6,13 +6,17 @@ import pytorch_lightning as pl
 from torch import nn
 
 from common.errors import PodiumError
+from common.model.backbone_parts import backbone_of, classifiers_of
+
+BACKBONE = "backbone"
 
 
 class Freeze(pl.Callback):
     """Keeps modules bit-equal: no gradients, and eval mode, since BatchNorm statistics move in train mode.
 
     Args:
-        modules: names below the network, such as `layer1` or `backbone.layer1`.
+        modules: names below the network, such as `layer1` or `blocks.0`; `backbone` is everything but the classifier,
+            whatever the network calls it.
         until_epoch: from this epoch on they learn again; null for never.
     """
 
@@ -23,37 +27,55 @@ class Freeze(pl.Callback):
         self.until_epoch = until_epoch
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        frozen = self._frozen(pl_module)
-        if (
-            stage == "fit" and self.until_epoch is None
-        ):  # the optimizer, made later, leaves such parameters out
-            for module in frozen:
-                module.requires_grad_(False)
+        modules, parameters = self._frozen(pl_module)
+        if stage == "fit" and self.until_epoch is None:
+            for parameter in parameters:  # the optimizer, made later, leaves them out
+                parameter.requires_grad_(False)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.until_epoch is not None and trainer.current_epoch >= self.until_epoch:
-            self._learn(pl_module, True)
-        else:
-            self._learn(pl_module, False)
+        learn = self.until_epoch is not None and trainer.current_epoch >= self.until_epoch
+        self.set_learning(pl_module, learn)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A run resumed in mid-epoch has no epoch start."""
         self.on_train_epoch_start(trainer, pl_module)
 
-    def _learn(self, pl_module: pl.LightningModule, learn: bool) -> None:
-        for module in self._frozen(pl_module):
-            module.requires_grad_(learn)
+    def set_learning(self, pl_module: pl.LightningModule, learn: bool) -> None:
+        """Freeze the modules, or let them learn."""
+        modules, parameters = self._frozen(pl_module)
+        for parameter in parameters:
+            parameter.requires_grad_(learn)
+        for module in modules:
             module.train(learn)
 
-    def _frozen(self, pl_module: pl.LightningModule) -> list[nn.Module]:
-        known = dict(pl_module.net.named_modules())  # type: ignore[union-attr, operator]
+    def _frozen(self, pl_module: pl.LightningModule) -> tuple[list[nn.Module], list[nn.Parameter]]:
+        net: nn.Module = pl_module.net  # type: ignore[assignment]
+        known = dict(net.named_modules())
+        modules: list[nn.Module] = []
+        parameters: list[nn.Parameter] = []
         for name in self.modules:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                top = ", ".join(child for child in known if child and "." not in child)
-                raise PodiumError(
-                    f"callbacks.freeze.modules: the network has no module «{name}»"
-                    + (f"; did you mean «{near[0]}»?" if near else "")
-                    + f" Its parts are {top}"
-                )
-        return [known[name] for name in self.modules]
+            if name == BACKBONE and classifiers_of(net):
+                parts, all_but_classifier = backbone_of(net)
+                modules += parts
+                parameters += all_but_classifier
+            elif name in known:
+                modules.append(known[name])
+                parameters += known[name].parameters()
+            else:
+                raise PodiumError(_unknown(name, known))
+        return modules, parameters
+
+
+def _unknown(name: str, known: dict[str, nn.Module]) -> str:
+    if name == BACKBONE:
+        return (
+            "callbacks.freeze.modules: the network does not say which part is its classifier, all the rest being the "
+            "backbone; give it a method get_classifier() that returns it, or name modules"
+        )
+    near = difflib.get_close_matches(name, known, n=1)
+    top = ", ".join(child for child in known if child and "." not in child)
+    return (
+        f"callbacks.freeze.modules: the network has no module «{name}»"
+        + (f"; did you mean «{near[0]}»?" if near else "")
+        + f" Its parts are {top}; backbone is everything but the classifier"
+    )
