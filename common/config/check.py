@@ -19,16 +19,22 @@ from common.errors import PodiumError
 
 # What Podium itself passes to a part, besides what the configuration says. `x.*`: to every part in x.
 PASSED: dict[str, tuple[str, ...]] = {
-    "data": ("seed", "views", "folder", "folds", "fold", "taught"),
+    "data": ("seed", "views", "folder", "folds", "fold", "taught", "packs"),
     "module": ("model", "loss", "optimizer", "schedule", "class_names", "preprocessing", "seed"),
     "model": ("num_classes", "in_channels", "image_size"),
+    "model.head": ("in_features", "num_classes"),
     "optimizer": ("params",),
     "logger.*": ("save_dir",),
 }
 # What Podium fills in where the configuration leaves it out or says null.
 FILLED_IN = {"data": ("root", "sample"), "callbacks.soft_labels": ("path",)}
 # Podium's own functions between part and target: their optional arguments are keys of the part too.
-BUILDERS = {"optimizer": "common.model.optimizers.parameter_groups"}
+BUILDERS = {
+    "optimizer": (
+        "common.model.optimizers.parameter_groups",
+        "common.model.gradient_centralization.centralize",
+    )
+}
 # Packages that a target imports only when it is called.
 NEEDS = {
     "pytorch_lightning.loggers.WandbLogger": "wandb",
@@ -114,8 +120,8 @@ def part_problems(
 def _with_builder(at: str, known: Signature) -> Signature:
     if at not in BUILDERS:
         return known
-    of_builder = signature(BUILDERS[at]).parameters.items()
-    extra = {name: parameter for name, parameter in of_builder if not parameter.required}
+    of_builders = [item for builder in BUILDERS[at] for item in signature(builder).parameters.items()]
+    extra = {name: parameter for name, parameter in of_builders if not parameter.required}
     return Signature({**extra, **known.parameters})
 
 

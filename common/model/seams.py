@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 Batch = dict[str, Tensor]
-Outputs = Any  # Tensor (B, K), or dict level → Tensor (B, K_level) whose first entry is the leaf level
+# Tensor (B, K), or dict level → Tensor (B, K_level) whose first entry is the leaf level; a Tensor may be deferred
+# (common/model/deferred.py)
+Outputs = Any
 
 
 @dataclass(frozen=True)

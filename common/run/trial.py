@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from common.model.classifier import ImageClassifier, leaf
+from common.model.deferred import losses
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -111,7 +112,7 @@ class Candidate:
     def step(self) -> None:
         start = time.perf_counter()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            loss = self.loss(leaf(self.net(self.images)), self.labels).mean()
+            loss = losses(self.loss, leaf(self.net(self.images)), self.labels).mean()
         loss.backward()
         self.net.zero_grad(set_to_none=True)
         if self.device.type == "cuda":

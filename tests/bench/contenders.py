@@ -22,6 +22,7 @@ from common.data.images import read
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier, leaf
+from common.model.deferred import losses
 from common.model.optimizers import build_optimizer
 from common.run import folder, job
 from tests.bench.loops import (
@@ -209,7 +210,7 @@ class PlainModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = self.batch_view(batch["image"].to(torch.float32).div_(255), batch["key"])
-        loss = self.classifier.loss_fn(leaf(self.classifier(images)), batch["label"]).mean()
+        loss = losses(self.classifier.loss_fn, leaf(self.classifier(images)), batch["label"]).mean()
         self.log("train_loss", loss)
         return loss
 

@@ -16,6 +16,7 @@ from common.data.image_views import ResizedCrop
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier, leaf
+from common.model.deferred import losses
 from common.model.optimizers import build_optimizer
 from common.run.trial import FORMATS, PRECISIONS
 
@@ -74,7 +75,7 @@ class BareLoop:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            loss = self.module.loss_fn(leaf(self.module(batch["image"])), batch["label"]).mean()
+            loss = losses(self.module.loss_fn, leaf(self.module(batch["image"])), batch["label"]).mean()
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         if self.clip is not None:
