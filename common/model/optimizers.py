@@ -1,13 +1,14 @@
 """Optimizers, built from a part of the configuration over parameter groups.
 
-A part is the optimizer's class and its own arguments, and two keys of ours that say how parameters are
-grouped:
+A part is the optimizer's class and its own arguments, and keys of ours: how parameters are grouped, and what happens
+to gradients:
 
     _target_: torch.optim.AdamW
     lr: 0.001
     weight_decay: 0.05
     no_decay_norm_and_bias: true   # normalisation layers and biases do not decay
     backbone_lr_scale: 1.0         # learning rate of the backbone, as a factor of lr, which is the head's
+    centralize_gradients: none     # see common/model/gradient_centralization.py
 """
 
 import inspect
@@ -20,17 +21,20 @@ from torch.optim import Optimizer
 
 from common.config.nearest import listed, suggest
 from common.errors import PodiumError
+from common.model.gradient_centralization import centralize
+from common.model.heads import classifiers
 
 
 def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
     """The optimizer that `part` describes, over the parameters of `module` that are not frozen.
 
-    Raises PodiumError for a key that the optimizer does not have, and as `parameter_groups`.
+    Raises PodiumError for a key that the optimizer does not have, and as `parameter_groups` and `centralize`.
     """
     arguments = {str(key): value for key, value in part.items()}
     if "lr" not in arguments:
         raise PodiumError("optimizer.lr is missing")
     optimizer = get_class(arguments.pop("_target_"))
+    mode = arguments.pop("centralize_gradients", "none")
     lr = arguments.pop("lr")
     groups = parameter_groups(
         module,
@@ -47,7 +51,9 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
             raise PodiumError(f"optimizer.{key}: {optimizer.__name__} has no such argument{hint}")
     if "betas" in arguments:
         arguments["betas"] = tuple(arguments["betas"])
-    return optimizer(groups, lr=lr, **arguments)
+    built: Optimizer = optimizer(groups, lr=lr, **arguments)
+    centralize(built, mode)
+    return built
 
 
 def parameter_groups(
@@ -89,16 +95,13 @@ def parameter_groups(
 
 def head_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Parameters of the classifier: of the first submodule that has timm's `get_classifier()`."""
-    for submodule in module.modules():
-        get_classifier: Any = getattr(submodule, "get_classifier", None)
-        if get_classifier is not None:
-            heads = get_classifier()
-            heads = heads if isinstance(heads, tuple | list) else [heads]  # a distilled network has two
-            return [parameter for head in heads for parameter in head.parameters()]
-    raise PodiumError(
-        "optimizer.backbone_lr_scale: the model does not say which part is its head; "
-        "give it a method get_classifier() that returns it"
-    )
+    heads = classifiers(module)
+    if not heads:
+        raise PodiumError(
+            "optimizer.backbone_lr_scale: the model does not say which part is its head; "
+            "give it a method get_classifier() that returns it"
+        )
+    return [parameter for head in heads for parameter in head.parameters()]
 
 
 def _named_without_decay(module: nn.Module) -> set[str]:
