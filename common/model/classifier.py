@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.build import build
+from common.model import deferred
 from common.model.metrics import ValidationMetrics
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
@@ -86,7 +87,7 @@ class ImageClassifier(pl.LightningModule):
     def _own_seams(self) -> Seams:
         return Seams(
             target=lambda batch: batch["label"],
-            loss=lambda outputs, target: self.loss_fn(leaf(outputs), target),
+            loss=lambda outputs, target: deferred.losses(self.loss_fn, leaf(outputs), target),
             reduce=torch.mean,
             predict=lambda images: leaf(self(images)).float().softmax(dim=1),
         )
@@ -172,6 +173,6 @@ class ImageClassifier(pl.LightningModule):
         return min(1.0, max(bounds, default=0.0)), steps / per_epoch
 
 
-def leaf(outputs: Outputs) -> Tensor:
-    """The logits of the leaf level, (B, K)."""
+def leaf(outputs: Outputs) -> Any:
+    """The logits of the leaf level, (B, K), or the DeferredLogits that a head returns in training."""
     return next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
