@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationKeyError,
     InterpolationResolutionError,
     OmegaConfBaseException,
     ValidationError,
@@ -35,6 +36,11 @@ def explain(error: Exception, schema: type, sources: Mapping[str, str]) -> Podiu
     key = getattr(error, "full_key", None) or ""
     where = said_by(key, sources)
     first = re.sub(r"^In '[^']+': ", "", str(error).splitlines()[0]) if str(error) else type(error).__name__
+    if isinstance(error, InterpolationKeyError) and (source := re.search(r"'([^']+)' not found", first)):
+        return PodiumError(
+            f"{where}{key} is taken from {source[1]}, which is not there: choose parts that belong together, "
+            f"or give {key} itself"
+        )
     if isinstance(error, InterpolationResolutionError):
         return PodiumError(f"{where}{key}: {first}")
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:

@@ -4,7 +4,7 @@ Both return a module with timm's `get_classifier()`, by which the optimizer tell
 """
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import efficientnet_pytorch
@@ -14,6 +14,7 @@ from efficientnet_pytorch.utils import url_map, url_map_advprop
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from common.build import build
 from common.config.nearest import listed
 from common.errors import PodiumError
 from common.model.pretrained import from_hub, load_state, load_weights
@@ -30,7 +31,7 @@ def timm_model(
     pretrained: str | None = "none",
     dropout: float = 0.0,
     drop_path: float = 0.0,
-    head: Head | None = None,
+    head: dict[str, Any] | Head | None = None,
 ) -> nn.Module:
     """Any network of timm.
 
@@ -39,7 +40,8 @@ def timm_model(
     pretrained: "none", "pip", "hub" or a file: see `common.model.pretrained`.
     dropout: before the classifier, in [0, 1). Not used with `head`, which has its own.
     drop_path: stochastic depth, in [0, 1), for networks that have it (https://arxiv.org/abs/1603.09382).
-    head: replaces timm's own pooling and classifier; called with in_features and num_classes.
+    head: replaces timm's own pooling and classifier: a part, such as those of common/model/heads.py, or a function;
+        called with in_features and num_classes.
     Raises PodiumError for what the network cannot do, with what it can.
     """
     if not timm.is_model(name):
@@ -50,6 +52,8 @@ def timm_model(
     except RuntimeError as error:  # a tag that this network does not have
         raise PodiumError(f"model.name: {error}") from None
     options: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
+    if isinstance(head, Mapping):
+        head = build({**head, "_partial_": True})
     if head is not None:
         options |= {"num_classes": 0, "global_pool": ""}
     if dropout:
@@ -59,7 +63,7 @@ def timm_model(
     if config is not None and config.fixed_input_size and tuple(image_size) != config.input_size[1:]:
         options["img_size"] = tuple(image_size)
 
-    def build() -> nn.Module:
+    def create() -> nn.Module:
         try:
             return timm.create_model(name, pretrained=pretrained == "hub", **options)
         except TypeError as error:
@@ -72,7 +76,7 @@ def timm_model(
             mend = next((mend for option, mend in mends.items() if f"'{option}'" in str(error)), "")
             raise PodiumError(f"model.name: {name} cannot be built so: {error}; {mend}") from error
 
-    model = from_hub(name, build) if pretrained == "hub" else build()
+    model = from_hub(name, create) if pretrained == "hub" else create()
     check_patches(model, name, image_size)
     prefix = ""
     if head is not None:

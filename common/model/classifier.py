@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.build import build
 from common.model import deferred
+from common.model.margins import NormFace
 from common.model.metrics import ValidationMetrics
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
@@ -60,6 +61,8 @@ class ImageClassifier(pl.LightningModule):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.net = self.build_model()
         self.loss_fn: nn.Module = build(loss)
+        if isinstance(self.loss_fn, NormFace):
+            self.loss_fn.check_head(self.net)
         self.schedule = build(schedule) if schedule else Constant()
         self.metrics = ValidationMetrics(len(class_names))
         self.memory_format = torch.contiguous_format

@@ -1,6 +1,10 @@
 """Heads: from the last feature map of a backbone (B, F, H, W) to logits (B, K)."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from common.errors import PodiumError
+from common.model.precision import at_least_float32, without_autocast
 
 
 class LinearHead(nn.Module):
@@ -8,6 +12,8 @@ class LinearHead(nn.Module):
 
     dropout: share of features set to 0 in training, in [0, 1).
     """
+
+    pools = True  # all that it sees of a map is its mean: features can be computed once, see frozen_features.py
 
     def __init__(self, in_features: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -48,3 +54,33 @@ def _conv_norm_act(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+class CosineHead(nn.Module):
+    """Global average, dropout, then `scale` times the cosine between the features and each class's row of weights.
+
+    Lengths do not count and there is no bias, so a class is a direction, and what a margin takes away
+    (common/model/margins.py) is an angle. Returns logits in [-scale, scale], float32 at least: under autocast and
+    in bf16 models too, since just below 1, where the margins work, bf16 has steps of 0.4 %.
+
+    scale: > 0, the s of ArcFace. A class of K can reach 99 % from log(99 (K - 1)) on: 8 for 40 classes, 15.4 for
+    50,030 (Wang et al. 2017, «NormFace», https://arxiv.org/abs/1704.06369).
+    dropout: share of features set to 0 in training, in [0, 1).
+    """
+
+    pools = True
+
+    def __init__(
+        self, in_features: int, num_classes: int, scale: float = 32.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise PodiumError(f"model.head.scale must be above 0, got {scale}")
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(in_features, num_classes, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        with without_autocast(features.device):
+            pooled = self.dropout(at_least_float32(features).mean((-2, -1)))
+            return self.scale * F.linear(F.normalize(pooled), F.normalize(at_least_float32(self.fc.weight)))

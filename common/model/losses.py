@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import PodiumError
+from common.model.precision import at_least_float32
 
 
 class CrossEntropy(nn.Module):
@@ -126,10 +127,6 @@ def smoothed(target: Tensor, like: Tensor, smoothing: float = 0.0) -> Tensor:
         target = F.one_hot(target, like.shape[-1])
     target = target.to(like.dtype)
     return target if smoothing == 0 else target * (1 - smoothing) + smoothing / like.shape[-1]
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def check_smoothing(smoothing: float) -> float:
