@@ -52,8 +52,8 @@ class Triplet(pl.Callback):
             )
 
         def keep(classifier: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if classifier.training:
-                self.features = inputs[0]
+            if classifier.training:  # where levels have features of their own, those of the leaves
+                self.features = next(iter(inputs[0].values())) if isinstance(inputs[0], dict) else inputs[0]
 
         self.hook = found[0].register_forward_pre_hook(keep)
 

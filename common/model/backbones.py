@@ -19,7 +19,8 @@ from common.config.nearest import listed
 from common.errors import PodiumError
 from common.model.pretrained import from_hub, load_state, load_weights
 
-Head = Callable[..., nn.Module]  # head(in_features=…, num_classes=…), taking (B, F, H, W)
+# A part, or a function: head(in_features=…, num_classes=…) makes a module that takes (B, F, H, W).
+Head = dict[str, Any] | Callable[..., nn.Module]
 
 
 def timm_model(
@@ -31,7 +32,7 @@ def timm_model(
     pretrained: str | None = "none",
     dropout: float = 0.0,
     drop_path: float = 0.0,
-    head: dict[str, Any] | Head | None = None,
+    head: Head | None = None,
 ) -> nn.Module:
     """Any network of timm.
 
@@ -52,8 +53,6 @@ def timm_model(
     except RuntimeError as error:  # a tag that this network does not have
         raise PodiumError(f"model.name: {error}") from None
     options: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
-    if isinstance(head, Mapping):
-        head = build({**head, "_partial_": True})
     if head is not None:
         options |= {"num_classes": 0, "global_pool": ""}
     if dropout:
@@ -158,7 +157,8 @@ def fitting_head(
         raise PodiumError(
             f"model.head: {name} gives {tuple(shape)}, not a map (B, F, H, W); use model.head=null"
         )
-    module = head(in_features=shape[1], num_classes=classes)
+    make = build({**head, "_partial_": True}) if isinstance(head, Mapping) else head
+    module = make(in_features=shape[1], num_classes=classes)
     try:
         output_shape(module, shape)
     except RuntimeError as error:

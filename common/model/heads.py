@@ -1,9 +1,14 @@
-"""Heads: from the last feature map of a backbone (B, F, H, W) to logits (B, K)."""
+"""Heads: from the last feature map of a backbone (B, F, H, W) to logits (B, K).
+
+Some have `chunk`: in training their logits are then deferred, and never exist for more than that many images at once,
+which saves memory where there are very many classes (common/model/deferred.py).
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import PodiumError
+from common.model.deferred import DeferredLogits, check_chunk
 from common.model.precision import at_least_float32, without_autocast
 
 
@@ -11,17 +16,24 @@ class LinearHead(nn.Module):
     """Global average, dropout, one linear layer: the head of most published networks.
 
     dropout: share of features set to 0 in training, in [0, 1).
+    chunk: images whose logits exist at once in training, ≥ 1; None: all.
     """
 
     pools = True  # all that it sees of a map is its mean: features can be computed once, see frozen_features.py
 
-    def __init__(self, in_features: int, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, dropout: float = 0.0, chunk: int | None = None
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(in_features, num_classes)
+        self.chunk = check_chunk(chunk)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.fc(self.dropout(features.mean((-2, -1))))
+    def forward(self, features: Tensor) -> Tensor | DeferredLogits:
+        pooled = self.dropout(features.mean((-2, -1)))
+        if self.training and self.chunk:
+            return DeferredLogits(pooled, self.fc.weight, self.fc.bias, chunk=self.chunk)
+        return self.fc(pooled)
 
 
 class ConvHead(nn.Module):
@@ -65,13 +77,18 @@ class CosineHead(nn.Module):
 
     scale: > 0, the s of ArcFace. A class of K can reach 99 % from log(99 (K - 1)) on: 8 for 40 classes, 15.4 for
     50,030 (Wang et al. 2017, «NormFace», https://arxiv.org/abs/1704.06369).
-    dropout: share of features set to 0 in training, in [0, 1).
+    dropout, chunk: as in `LinearHead`.
     """
 
     pools = True
 
     def __init__(
-        self, in_features: int, num_classes: int, scale: float = 32.0, dropout: float = 0.0
+        self,
+        in_features: int,
+        num_classes: int,
+        scale: float = 32.0,
+        dropout: float = 0.0,
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         if not scale > 0:
@@ -79,8 +96,12 @@ class CosineHead(nn.Module):
         self.scale = scale
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(in_features, num_classes, bias=False)
+        self.chunk = check_chunk(chunk)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor | DeferredLogits:
         with without_autocast(features.device):
             pooled = self.dropout(at_least_float32(features).mean((-2, -1)))
-            return self.scale * F.linear(F.normalize(pooled), F.normalize(at_least_float32(self.fc.weight)))
+            scaled = self.scale * F.normalize(pooled)
+            if self.training and self.chunk:
+                return DeferredLogits(scaled, self.fc.weight, unit_rows=True, chunk=self.chunk)
+            return F.linear(scaled, F.normalize(at_least_float32(self.fc.weight)))
