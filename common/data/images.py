@@ -3,6 +3,8 @@
 Training, `pack`, predict, the checks of export and serve all call `read` or `decode`, then `fit`.
 """
 
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.build import build
+from common.data.raw import Raw
 from common.errors import PodiumError
 
 Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
@@ -29,12 +33,20 @@ class ImageError(PodiumError):
 
 
 def read(path: Path | str, channels: int, at_least: tuple[int, int] | None = None) -> Image:
-    """Read a file of any format that OpenCV knows; see `decode`. A missing file raises ImageError too."""
+    """Read a file of any format that OpenCV knows, see `decode`, or raw pixels within a file, see raw.py.
+
+    A missing file raises ImageError too.
+    """
+    raw = Raw.parse(path)
     try:
+        if raw is not None:
+            return np.repeat(raw.read()[:, :, None], channels, axis=2)
         # Not cv2.imread: it passes JPEGs that are cut short, and fails on some file names.
         data = Path(path).read_bytes()
     except OSError as error:
         raise ImageError(path, error.strerror or type(error).__name__) from error
+    except EOFError as error:
+        raise ImageError(path, "the file ends before") from error
     return decode(data, channels, at_least, name=str(path))
 
 
@@ -113,7 +125,13 @@ def fit(
 
 
 def fit_to(image: Image, preprocessing: dict[str, Any]) -> Image:
-    """`fit` by the preprocessing that a checkpoint carries: uint8 (H, W, C) → uint8 (H', W', C)."""
+    """From a picture as it was read to the model's input, by the preprocessing that a checkpoint carries.
+
+    `picture`, a part that a competition may name, makes another picture of it first, by what only it knows; then `fit`.
+    uint8 (H, W, C) → uint8 (H', W', C).
+    """
+    if preprocessing.get("picture"):
+        image = _part(json.dumps(preprocessing["picture"]))(image)
     return fit(
         image,
         tuple(preprocessing["size"]),
@@ -121,6 +139,19 @@ def fit_to(image: Image, preprocessing: dict[str, Any]) -> Image:
         preprocessing["pad_value"],
         preprocessing["interpolation"],
     )
+
+
+def needed(preprocessing: dict[str, Any]) -> tuple[int, int] | None:
+    """(H, W) that `decode` may reduce a picture to; None where a part `picture` needs it as it is."""
+    if preprocessing.get("picture"):
+        return None
+    height, width = preprocessing["size"]
+    return height, width
+
+
+@lru_cache(16)
+def _part(text: str) -> Any:
+    return build(json.loads(text))
 
 
 def _resize(image: Any, height: int, width: int, interpolation: str) -> Any:
