@@ -5,7 +5,7 @@ Parquet with the columns id (str), label (int64), probabilities (K float32) and,
 and `others`, the mass of all the rest, which reading spreads evenly.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 WIDE, KEPT = 512, 32  # classes above which a row keeps only so many
 ROWS = 1024  # a piece of a file: at 50,000 classes 200 MB once read
+BLOCK = 1 << 23  # probabilities sorted together, which takes 12 bytes each
 
 
 def write(
@@ -55,24 +56,41 @@ def write(
 
 def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
     """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time."""
+    number = int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
+    for frame, classes, kept, others in kept_batches(path):
+        if others is None:
+            yield frame, kept
+            continue
+        dense = np.empty((len(frame), number), np.float32)
+        dense[:] = others[:, None] / (number - KEPT)
+        np.put_along_axis(dense, classes.astype(np.int64), kept, axis=1)
+        yield frame, dense
+
+
+def kept_batches(
+    path: Path, columns: Sequence[str] = ("id", "label", "fold")
+) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """What the file holds of at most 1,024 rows at a time.
+
+    (those of `columns` that are there; classes int (n, M); their probabilities float32 (n, M); and, above 512 classes,
+    where the most probable comes first, the mass of all other classes float32 (n,), else None).
+    """
     file = pq.ParquetFile(path)
-    classes = int((file.schema_arrow.metadata or {}).get(b"classes", 0))
-    names = [name for name in ("id", "label", "fold") if name in file.schema_arrow.names]
-    for batch in file.iter_batches(ROWS):
+    there = file.schema_arrow.names
+    names = [name for name in columns if name in there]
+    held = [name for name in ("classes", "probabilities", "others") if name in there]
+    for batch in file.iter_batches(ROWS, columns=[*names, *held]):
         frame = batch.select(names).to_pandas()
         rows = len(frame)
         flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
         if rows == 0 or len(flat) == 0 or len(flat) % rows:
             raise ValueError(f"rows of probabilities differ in length ({len(flat)} values in {rows} rows)")
         kept = flat.reshape(rows, -1)
-        if "others" not in batch.schema.names:
-            yield frame, kept
+        if "others" not in held:
+            yield frame, np.broadcast_to(np.arange(kept.shape[1]), kept.shape), kept, None
             continue
-        dense = np.empty((rows, classes), np.float32)
-        dense[:] = batch.column("others").to_numpy()[:, None] / (classes - KEPT)
-        which = batch.column("classes").flatten().to_numpy(zero_copy_only=False).reshape(rows, -1)
-        np.put_along_axis(dense, which.astype(np.int64), kept, axis=1)
-        yield frame, dense
+        classes = batch.column("classes").flatten().to_numpy(zero_copy_only=False).reshape(rows, -1)
+        yield frame, classes, kept, batch.column("others").to_numpy()
 
 
 def read(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -84,20 +102,30 @@ def read(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
 def read_top(path: Path) -> pd.DataFrame:
     """Columns id, label, predicted (most probable class, int64), probability (of that class, in [0, 1])."""
     pieces = [NOTHING]
-    for frame, rows in batches(path):
-        predicted = rows.argmax(1)
-        probability = rows[np.arange(len(rows)), predicted].astype(np.float64)
-        pieces.append(frame[["id", "label"]].assign(predicted=predicted, probability=probability))
+    for frame, classes, kept, _ in kept_batches(path, ("id", "label")):
+        predicted, probability = most_probable(classes, kept)
+        pieces.append(frame.assign(predicted=predicted, probability=probability.astype(np.float64)))
     return pd.concat(pieces[1:] or pieces, ignore_index=True)
 
 
 NOTHING = pd.DataFrame({"id": [], "label": [], "predicted": [], "probability": []})
 
 
+def most_probable(classes: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best class of each row, int64 (n,), of equals the first, and its probability, float32 (n,).
+
+    classes, kept: as `kept_batches` gives them.
+    """
+    rows, best = np.arange(len(kept)), kept.argmax(axis=1)
+    return classes[rows, best].astype(np.int64), kept[rows, best]
+
+
 def _columns(rows: np.ndarray) -> dict[str, Any]:
     if rows.shape[1] <= WIDE:
         return {"probabilities": _lists(rows)}
-    which = np.argpartition(-rows, KEPT - 1, axis=1)[:, :KEPT]
+    parts = np.array_split(rows, len(rows) * rows.shape[1] // BLOCK + 1)
+    which = np.concatenate([np.argpartition(-part, KEPT - 1, axis=1)[:, :KEPT] for part in parts])
+    which.sort(axis=1)  # of equals the first class comes first
     kept = np.take_along_axis(rows, which, axis=1)
     order = np.argsort(-kept, axis=1, kind="stable")
     which, kept = np.take_along_axis(which, order, axis=1), np.take_along_axis(kept, order, axis=1)

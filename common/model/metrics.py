@@ -1,9 +1,10 @@
 """What is measured in validation, exact under DDP."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric, Metric
 
 
 class ValidationMetrics(nn.Module):
@@ -16,19 +17,11 @@ class ValidationMetrics(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.loss = MeanMetric()
-        self.accuracy = MetricCollection(
-            {
-                f"valid_top{k}": MulticlassAccuracy(
-                    num_classes, top_k=k, average="micro", validate_args=False
-                )
-                for k in (1, 5)
-                if k <= num_classes
-            }
-        )
+        self.accuracy = TopK([k for k in (1, 5) if k <= num_classes])
 
     @property
     def names(self) -> list[str]:
-        return ["valid_loss", *map(str, self.accuracy.keys())]
+        return ["valid_loss", *(f"valid_top{k}" for k in self.accuracy.ks)]
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """probabilities: float (B, K), rows sum to 1; labels: int64 (B,)."""
@@ -38,7 +31,40 @@ class ValidationMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Metric name → scalar; then starts over."""
-        values = {"valid_loss": self.loss.compute(), **self.accuracy.compute()}
+        accuracies = self.accuracy.compute()
+        values = {"valid_loss": self.loss.compute()}
+        values |= {f"valid_top{k}": share for k, share in zip(self.accuracy.ks, accuracies, strict=True)}
         self.loss.reset()
         self.accuracy.reset()
         return values
+
+
+class TopK(Metric):
+    """Shares of images whose true class is among the k most probable, for each of some k.
+
+    Ties count against the model and NaN is never right, as in common/run/scores.py. A batch takes B · K bytes: for
+    tens of thousands of classes there is no room for one-hot labels.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    hits: Tensor
+    images: Tensor
+
+    def __init__(self, ks: Sequence[int]) -> None:
+        super().__init__()
+        self.ks = list(ks)
+        self.add_state("hits", default=torch.zeros(len(self.ks), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("images", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """probabilities: float (B, K); labels: int64 (B,)."""
+        own = probabilities.gather(1, labels[:, None])  # (B, 1)
+        rank = probabilities.shape[1] - (probabilities < own).sum(1)  # from 1 on
+        rank = rank.where(own[:, 0] == own[:, 0], probabilities.shape[1] + 1)
+        self.hits += torch.stack([(rank <= k).sum() for k in self.ks])
+        self.images += len(labels)
+
+    def compute(self) -> Tensor:
+        """float (len(ks),) in [0, 1]."""
+        return self.hits / self.images

@@ -47,6 +47,7 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip
+PIECE = 1 << 25  # probabilities predicted together, 134 MB: with very many classes fewer images than a batch has
 
 
 def run_job(job: Path) -> None:
@@ -300,8 +301,9 @@ def predict_rows(
     """Probabilities of these rows of the data, in their order: pieces of float32 (N, K)."""
     device = device_of(accelerator)
     module.to(device)
-    for start in range(0, len(rows), 2 * data.batch_size):
-        items = [(0, int(row)) for row in rows[start : start + 2 * data.batch_size]]
+    together = max(1, min(2 * data.batch_size, PIECE // len(module.class_names)))
+    for start in range(0, len(rows), together):
+        items = [(0, int(row)) for row in rows[start : start + together]]
         with torch.inference_mode():
             images = data.valid_images.__getitems__(items)["image"].to(device).float().div_(255)
             yield module.seams.predict(images).float().cpu().numpy()

@@ -1,0 +1,75 @@
+"""GAP and the mean accuracy over classes in validation, at every level of a class tree; exact under DDP."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from common.model.hierarchy import target_at_level
+from common.model.long_tail_scores import global_average_precision
+from common.model.metrics import ValidationMetrics
+
+
+class LongTailMetrics(ValidationMetrics):
+    """The metrics of every competition, `valid_gap` and `valid_class_accuracy` (common/model/long_tail_scores.py).
+
+    Args:
+        num_classes: of the leaves.
+        levels: level above → parent of each leaf class, K numbers. Each level has `valid_<level>_top1`,
+            `valid_<level>_gap` and `valid_<level>_class_accuracy`, where a class is as probable as its leaves together.
+    """
+
+    def __init__(self, num_classes: int, levels: Mapping[str, Sequence[int]] | None         values = super().compute()
+        found = self.leaf.compute()
+        values |= {f"valid_{name}": found[name] for name in ("gap", "class_accuracy")}
+        for level, metrics in self.levels.items():
+            values |= {f"valid_{level}_{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator]
+        for metrics in (self.leaf, *self.levels.values()):
+            metrics.reset()  # type: ignore[operator]
+        return values
+
+
+class BestGuesses(Metric):
+    """`top1`, `gap` and `class_accuracy` of the most probable classes.
+
+    It keeps a probability and a mark for each image and two numbers for each class.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    confidences: list[Tensor]
+    correct: list[Tensor]
+    hits: Tensor
+    images: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("confidences", default=[], dist_reduce_fx="cat")
+        self.add_state("correct", default=[], dist_reduce_fx="cat")
+        for name in ("hits", "images"):
+            self.add_state(name, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """probabilities: float (B, K); labels: int64 (B,)."""
+        confidences, predicted = probabilities.max(dim=1)
+        correct = predicted == labels
+        self.confidences.append(confidences)
+        self.correct.append(correct.to(torch.uint8))  # not every backend gathers bool
+        self.hits += torch.bincount(labels[correct], minlength=self.num_classes)
+        self.images += torch.bincount(labels, minlength=self.num_classes)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scalars by name."""
+        correct, confidences = (
+            dim_zero_cat(state).cpu().numpy() for state in (self.correct, self.confidences)
+        )
+        gap = global_average_precision(correct.astype(bool), confidences)
+        there = self.images > 0
+        return {
+            "top1": self.hits.sum() / self.images.sum(),
+            "gap": torch.tensor(gap, device=self.device),
+            "class_accuracy": (self.hits[there] / self.images[there]).mean(),
+        }
