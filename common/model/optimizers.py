@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 
 from common.config.nearest import listed, suggest
 from common.errors import PodiumError
+from common.model.backbone_parts import classifiers_of
 from common.model.gradient_centralization import centralize
-from common.model.heads import classifiers
 
 
 def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
@@ -95,7 +95,7 @@ def parameter_groups(
 
 def head_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Parameters of the classifier: of the first submodule that has timm's `get_classifier()`."""
-    heads = classifiers(module)
+    heads = classifiers_of(module)
     if not heads:
         raise PodiumError(
             "optimizer.backbone_lr_scale: the model does not say which part is its head; "
