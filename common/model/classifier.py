@@ -1,5 +1,6 @@
 """ImageClassifier: the LightningModule of every competition."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.build import build
 from common.model import deferred
+from common.model.frozen_features import FromFeatures
+from common.model.hierarchy import as_parents, check_parents, levels_of
+from common.model.level_metrics import LevelMetrics
 from common.model.margins import NormFace
 from common.model.metrics import ValidationMetrics
 from common.model.optimizers import build_optimizer
@@ -33,6 +37,7 @@ class ImageClassifier(pl.LightningModule):
         class_names: index = label.
         preprocessing: size, channels, fit, pad_value, interpolation: how a picture became the model's input.
         mean, std: of the input in [0, 1], one value or one a channel.
+        levels: coarser level of the class tree → parent of each class, from fine to coarse; {}: there is no tree.
         seed: of dropout and of other random numbers drawn inside the network.
     """
 
@@ -50,12 +55,15 @@ class ImageClassifier(pl.LightningModule):
         preprocessing: dict[str, Any],
         mean: list[float] = [0.5],  # noqa: B006  (never changed; Lightning stores it)
         std: list[float] = [0.5],  # noqa: B006
+        levels: dict[str, list[int]] = {},  # noqa: B006
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.class_names = class_names
         self.preprocessing = preprocessing
+        self.parents = as_parents(levels)
+        self.level_sizes = check_parents(self.parents, len(class_names))
         self.seed = seed
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -65,17 +73,21 @@ class ImageClassifier(pl.LightningModule):
             self.loss_fn.check_head(self.net)
         self.schedule = build(schedule) if schedule else Constant()
         self.metrics = ValidationMetrics(len(class_names))
+        self.level_metrics = LevelMetrics(levels_of(self.net, self.parents))
         self.memory_format = torch.contiguous_format
+        self.from_features: FromFeatures | None = None  # set while batches hold features in place of images
         self.seams = self._own_seams()
         self.loss_sum, self.loss_steps = torch.zeros(()), 0  # of the training loss since the epoch began
 
     def build_model(self) -> nn.Module:
         """The network; a competition may build its own from `self.hparams.model`."""
+        with_levels = "levels" in self.hparams["model"]
         return build(
             self.hparams["model"],
             num_classes=len(self.class_names),
             in_channels=self.preprocessing["channels"],
             image_size=tuple(self.preprocessing["size"]),
+            **({"level_sizes": self.level_sizes} if with_levels else {}),
         )
 
     # The seams ----------------------------------------------------------------------------------------------
@@ -92,13 +104,17 @@ class ImageClassifier(pl.LightningModule):
             target=lambda batch: batch["label"],
             loss=lambda outputs, target: deferred.losses(self.loss_fn, leaf(outputs), target),
             reduce=torch.mean,
-            predict=lambda images: leaf(self(images)).float().softmax(dim=1),
+            probabilities=lambda outputs: leaf(outputs).float().softmax(dim=1),
+            predict=lambda images: self.seams.probabilities(self(images)),
+            parents=self.parents,
         )
 
     # One step -----------------------------------------------------------------------------------------------
 
     def forward(self, images: Tensor) -> Outputs:
         """images: float (B, C, H, W) in [0, 1] → logits (B, K), or a dict of them by level."""
+        if self.from_features is not None:
+            return self.from_features(images)
         normalised = (images - self.mean) / self.std
         return self.net(normalised.contiguous(memory_format=self.memory_format))
 
@@ -110,7 +126,27 @@ class ImageClassifier(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics.update(leaf(self(batch["image"])).float().softmax(dim=1), batch["label"])
+        outputs = self(batch["image"])
+        probabilities = self.seams.probabilities(outputs)
+        self.metrics.update(probabilities, batch["label"])
+        if self.level_metrics.levels:
+            self.level_metrics.update(probabilities, outputs, batch["label"])
+
+    def predict_scored(self, images: Tensor, labels: Tensor) -> Tensor:
+        """As the seam `predict`, while `level_metrics` counts what the heads above the leaves say in each pass."""
+        seams = self.seams
+
+        def counted(outputs: Outputs) -> Tensor:
+            found = seams.probabilities(outputs)
+            self.level_metrics.update(found, outputs, labels)
+            return found
+
+        if self.level_metrics.levels:
+            self.seams = replace(seams, probabilities=counted)
+        try:
+            return seams.predict(images)
+        finally:
+            self.seams = seams
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities, float (B, K)."""
@@ -127,6 +163,9 @@ class ImageClassifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.metrics.compute())
+        if self.level_metrics.levels:
+            self.log_dict(self.level_metrics.compute())
+            self.level_metrics.reset()
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
         """Scores besides those of every competition, from columns id, label, predicted (class), probability (its)."""

@@ -1,7 +1,7 @@
-"""The four seams at which training and prediction are bent, each by exactly one shared idea."""
+"""The seams at which training and prediction are bent, each by exactly one shared idea."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -17,13 +17,16 @@ class Seams:
     """How one step goes: loss = reduce(loss(outputs, target(batch))), and how one batch is predicted.
 
     target: batch → int64 (B,) or float (B, K). loss: (outputs, target) → float (B,). reduce: float (B,) → scalar.
-    predict: images float (B, C, H, W) in [0, 1] → probabilities float (B, K).
+    probabilities: the outputs of one pass → float (B, K). predict: images float (B, C, H, W) in [0, 1] → float (B, K),
+    over one pass or several. parents: coarser level → parent of each class, int64 (K,); nothing bends these.
     """
 
     target: Callable[[Batch], Tensor]
     loss: Callable[[Outputs, Tensor], Tensor]
     reduce: Callable[[Tensor], Tensor]
+    probabilities: Callable[[Outputs], Tensor]
     predict: Callable[[Tensor], Tensor]
+    parents: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Wraps(Protocol):
