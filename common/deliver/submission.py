@@ -14,7 +14,11 @@ Rows = Iterable[tuple[str, np.ndarray]]  # (image id, probabilities float (K,))
 
 
 class Submission(Protocol):
-    """How a competition writes and checks its predictions."""
+    """How a competition writes and checks its predictions.
+
+    Where a competition's pictures are not one a file, it may also have `pictures(source: Path)`: ids and paths of those
+    of INPUT, in order; see common/data/raw.py.
+    """
 
     suffix: str  # of the file, with its dot
 
@@ -50,6 +54,7 @@ class TopK:
     """
 
     suffix = ".csv"
+    header = ("filename", "label")
 
     def __init__(self, k: int = 1, separator: str = " ", bare_name: bool = False) -> None:
         if k < 1:
@@ -62,12 +67,11 @@ class TopK:
         count = 0
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["filename", "label"])
+            writer.writerow(self.header)
             for image, probabilities in rows:
                 best = np.argsort(-probabilities, kind="stable")[: self.k]
-                writer.writerow(
-                    [self._name(image), self.separator.join(class_names[label] for label in best)]
-                )
+                label = self.separator.join(class_names[label] for label in best)
+                writer.writerow([*self.names(image), label])
                 count += 1
         return count
 
@@ -79,20 +83,20 @@ class TopK:
             return [f"not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"]
         except OSError as error:
             return [f"cannot be read: {error.strerror}"]
-        if not rows or rows[0] != ["filename", "label"]:
-            return [f"line 1 must be «filename,label», got «{','.join(rows[0]) if rows else ''}»"]
+        if not rows or tuple(rows[0]) != self.header:
+            return [f"line 1 must be «{','.join(self.header)}», got «{','.join(rows[0]) if rows else ''}»"]
         faults = [
-            f"line {n}: expected 2 columns, got {len(row)}"
+            f"line {n}: expected {len(self.header)} columns, got {len(row)}"
             for n, row in enumerate(rows[1:], 2)
-            if len(row) != 2
+            if len(row) != len(self.header)
         ]
         if faults:
             return faults
         return self._faulty_names(rows[1:], ids) + self._faulty_labels(rows[1:], class_names)
 
     def _faulty_names(self, rows: list[list[str]], ids: list[str]) -> list[str]:
-        expected = [self._name(image) for image in ids]
-        names = [row[0] for row in rows]
+        expected = [",".join(self.names(image)) for image in ids]
+        names = [",".join(row[:-1]) for row in rows]
         faults = faulty_names(names, expected)
         if not faults and names != expected:
             line = next(
@@ -105,7 +109,7 @@ class TopK:
         known = set(class_names)
         wanted = min(self.k, len(class_names))
         faults = []
-        for line, (_, label) in enumerate(rows, start=2):
+        for line, (*_, label) in enumerate(rows, start=2):
             labels = (
                 [label] if wanted == 1 else label.split(self.separator) if self.separator else list(label)
             )
@@ -117,6 +121,10 @@ class TopK:
             elif len(set(labels)) < len(labels):
                 faults.append(f"line {line}: a class stands there twice")
         return faults
+
+    def names(self, image: str) -> list[str]:
+        """What stands before the label: all columns of the header but the last."""
+        return [self._name(image)]
 
     def _name(self, image: str) -> str:
         return image.rsplit("/", 1)[-1] if self.bare_name else image
