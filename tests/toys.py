@@ -39,6 +39,9 @@ class TinyNet(nn.Sequential):
             nn.Linear(width * 16, num_classes),
         )
 
+    def get_classifier(self) -> nn.Module:
+        return self[-1]
+
 
 class TwoLevels(nn.Module):
     """A linear map to leaf logits and one to those of a level above."""
@@ -50,6 +53,9 @@ class TwoLevels(nn.Module):
         features = in_channels * image_size[0] * image_size[1]
         self.leaf = nn.Linear(features, num_classes)
         self.parent = nn.Linear(features, num_parents)
+
+    def get_classifier(self) -> nn.Module:
+        return self.leaf
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         flat = images.flatten(1)

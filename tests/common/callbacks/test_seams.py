@@ -2,17 +2,24 @@
 
 import itertools
 import math
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
+from common.callbacks.class_weights import ClassWeights, effective_number_weights
 from common.callbacks.hierarchical_loss import HierarchicalLoss
+from common.callbacks.logit_adjustment import LogitAdjustment
 from common.callbacks.ohem import OHEM, hardest
 from common.callbacks.soft_labels import SoftLabels
+from common.callbacks.triplet import Triplet, batch_hard
 from common.callbacks.tta import TTA, Cropped, Inverted, Mirrored, Moved, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
+from common.run.job import make_callbacks, make_data, make_module
 from tests.toys import CLASSES, random_images
 
 PARENTS = [0, 0, 1, 1]
@@ -106,6 +113,86 @@ def test_every_combination_equals_a_loop_over_images(switches, teacher):
                 p + math.exp(value) / total / len(views) for p, value in zip(expected, logits, strict=True)
             ]
         assert module.predict_step(data, 0)[row].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+COUNTS = np.array([40, 25, 10, 3])
+
+
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=5)))
+def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teacher):
+    soft, levels, adjustment, weights, triplet = switches
+    path, rows = teacher
+    module, data = classifier(), batch()
+    callbacks = []
+    if soft:
+        callbacks.append(SoftLabels(str(path), hard_weight=0.6, smoothing=0.2))
+        callbacks[-1].read(IDS, len(CLASSES))
+    if levels:
+        callbacks.append(HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5}))
+    if adjustment:
+        callbacks.append(LogitAdjustment(0.8))
+        callbacks[-1].count(COUNTS)
+    if weights:
+        callbacks.append(ClassWeights(0.9))
+        callbacks[-1].count(COUNTS)
+    if triplet:
+        callbacks.append(Triplet(weight=0.3, margin=0.5))
+        callbacks[-1].listen(module.net)
+    callbacks.append(OHEM(keep=0.5))
+    module.compose(callbacks)
+    module.compose(callbacks)
+
+    with torch.no_grad():
+        outputs = module(data["image"])
+        normalised = ((data["image"] - module.mean) / module.std).flatten(1)
+        pulls = batch_hard(torch.nn.functional.normalize(normalised), data["label"], 0.5).tolist()
+    losses = []
+    for row in range(6):
+        target = [float(k == data["label"][row]) for k in range(4)]
+        if soft:
+            index = int(data["index"][row])
+            target = [
+                0.6 * hard + 0.4 * float(rows[index][k]) if index % 2 == 0 else 0.8 * hard + 0.2 / 4
+                for k, hard in enumerate(target)
+            ]
+        logits = outputs["label"][row].tolist()
+        if adjustment:
+            logits = [x + 0.8 * math.log(count / sum(COUNTS)) for x, count in zip(logits, COUNTS, strict=True)]
+        total = math.log(sum(math.exp(x) for x in logits))
+        loss = -sum(t * (x - total) for t, x in zip(target, logits, strict=True))
+        if levels:
+            group_logs = outputs["group"][row].log_softmax(0)
+            loss += 0.5 * -sum(t * float(group_logs[PARENTS[k]]) for k, t in enumerate(target))
+        if weights:
+            loss *= sum(t * w for t, w in zip(target, effective_number_weights(COUNTS, 0.9), strict=True))
+        losses.append(loss + (0.3 * pulls[row] if triplet else 0))
+    kept = sorted(losses, reverse=True)[:3]
+    assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / 3, rel=1e-5)
+
+
+LONG_TAIL = "callbacks={logit_adjustment: {tau: 0.5}, class_weights: {}, triplet: {}, mix: {mixup: 0.2}}"
+
+
+def test_a_training_counts_its_own_classes_and_samples_them_alike(toy, tmp_path):
+    config = toy(LONG_TAIL, "data.sampling=balanced", "callbacks.soft_labels=null", "trainer.max_epochs=1")
+    for name in (3, 4, 5, 6, 7, 8):
+        (Path(config["data"]["root"]) / "bar" / f"{name}.png").unlink()
+    data, callbacks = make_data(config, tmp_path / "run"), make_callbacks(config)
+    data.setup()
+    module = make_module(config, data)
+    Trainer(
+        max_epochs=1, accelerator="cpu", callbacks=callbacks, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    ).fit(module, datamodule=data)  # fmt: skip
+    counts = [int((data.train_images.labels[data.rows("train")] == label).sum()) for label in range(4)]
+    assert data.class_counts.tolist() == counts and counts[0] < counts[1]
+    found = {type(callback).__name__: callback for callback in callbacks}
+    shares = np.array(counts) / sum(counts)
+    np.testing.assert_allclose(found["LogitAdjustment"].start.numpy(), 0.5 * np.log(shares), rtol=1e-5)
+    np.testing.assert_allclose(
+        found["ClassWeights"].weights.numpy(), effective_number_weights(np.array(counts), 0.999), rtol=1e-5
+    )
+    assert found["Triplet"].hook is None  # taken off when training has ended
 
 
 def test_hardest_equals_sorting():

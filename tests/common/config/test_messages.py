@@ -74,7 +74,7 @@ def mistakes(conf: Conf) -> Conf:
         ("best.valid_top1=mx", 'command line: best.valid_top1 must be one of max, min; got "mx" (did you mean max?)'),
         ("callbacks.ohem=3", "command line: callbacks.ohem must be null or a part with _target_, got 3"),
         ("data.root=???", "no value for data.root: give data.root=… or set it in a configuration file"),
-        ("run_dir=${nope}", "command line: run_dir: Interpolation key 'nope' not found"),
+        ("run_dir=${nope}", "command line: run_dir is taken from nope, which is not there: choose parts that belong together, or give run_dir itself"),
         ("seed=${oc.env:PODIUM_NO_SUCH_VARIABLE}", "command line: seed: "),
         # files that are no YAML
         ("experiment=broken", "conf/experiment/broken.yaml line 2, column 5: expected ',' or '}', but got ':'"),

@@ -1,10 +1,13 @@
-"""The order of training can be entered anywhere."""
+"""The order of training can be entered anywhere, and classes come as often as they should."""
+
+from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.sampler import EpochBatches
+from common.data.sampler import AGAIN, SAMPLING, EpochBatches, drawn
 
 ROWS = np.arange(100, 153)
 
@@ -43,3 +46,63 @@ def test_ranks_share_each_batch_without_overlap():
 
 def test_fewer_images_than_a_batch_make_one_smaller_batch():
     assert [len(batch) for batch in batches(batch_size=64)] == [53]
+
+
+LABELS = np.repeat([7, 2, 0, 5], [30, 15, 6, 2])  # a long tail; classes 1, 3, 4 and 6 have no image
+
+
+def drawn_batches(power, epoch=0, done=0, **options):
+    position = lambda: (epoch, done)  # noqa: E731
+    return list(EpochBatches(ROWS, 8, 1, position, labels=LABELS, power=power, **options))
+
+
+@pytest.mark.parametrize("power", SAMPLING.values())
+def test_classes_and_their_images_come_as_often_as_they_should(power):
+    images = Counter(LABELS.tolist())
+    shares = {label: count**power for label, count in images.items()}
+    for epoch in range(5):
+        places, before = drawn(LABELS, power, np.random.default_rng(epoch))
+        assert len(places) == len(LABELS)
+        of_class = Counter(LABELS[places].tolist())
+        times = Counter(places.tolist())
+        for label in images:
+            expected = shares[label] / sum(shares.values()) * len(LABELS)
+            assert abs(of_class[label] - expected) < 1
+            of_its_images = [times[place] for place in np.flatnonzero(LABELS == label).tolist()]
+            assert max(of_its_images) - min(of_its_images) <= 1
+        for place, count in times.items():  # told apart: the first time, the second, …
+            assert sorted(before[places == place].tolist()) == list(range(count))
+
+
+def test_shares_come_true_on_average_and_order_is_mixed():
+    of_rarest = []
+    for seed in range(400):
+        places, _ = drawn(LABELS, 0.5, np.random.default_rng(seed))
+        of_rarest.append(int((LABELS[places] == 5).sum()))
+        assert 5 < (np.diff(LABELS[places]) != 0).sum()  # not class after class
+    roots = np.sqrt([30, 15, 6, 2])
+    assert np.mean(of_rarest) == pytest.approx(roots[3] / roots.sum() * 53, abs=0.1)
+
+
+def test_natural_power_draws_each_image_once():
+    places, before = drawn(LABELS, 1.0, np.random.default_rng(0))
+    assert sorted(places.tolist()) == list(range(53)) and not before.any()
+
+
+@given(st.integers(0, 5), st.integers(0, 6))
+def test_a_drawn_epoch_keeps_its_length_and_can_be_entered_late(epoch, done):
+    assert drawn_batches(0.0, epoch, done) == drawn_batches(0.0, epoch)[done:]
+    assert len(drawn_batches(0.0, epoch)) == len(batches(epoch))
+
+
+def test_ranks_share_a_drawn_batch():
+    whole = drawn_batches(0.0)
+    position = lambda: (0, 0)  # noqa: E731
+    halves = [list(EpochBatches(ROWS, 4, 1, position, rank, 2, LABELS, 0.0)) for rank in (0, 1)]
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(batch) for batch in whole]
+
+
+def test_an_image_drawn_again_comes_as_another_epoch():
+    pairs = [pair for batch in drawn_batches(0.0, epoch=3) for pair in batch]
+    assert len(set(pairs)) == len(pairs) == 48
+    assert {epoch % AGAIN for epoch, _ in pairs} == {3} and max(epoch for epoch, _ in pairs) > AGAIN

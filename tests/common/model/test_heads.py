@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.model.heads import ConvHead, LinearHead
+from common.model.deferred import DeferredLogits
+from common.model.heads import ConvHead, CosineHead, LinearHead
 
 
 def test_linear_head_classifies_the_average_of_the_map():
@@ -29,7 +30,41 @@ def test_conv_head_pools_a_map_of_eight_like_the_originals(hidden, pool):
     torch.testing.assert_close(head(features), F.avg_pool2d(maps, pool).flatten(1))
 
 
-@pytest.mark.parametrize("head", [LinearHead(8, 3, dropout=0.5), ConvHead(8, 3, dropout=0.5)], ids=str)
+def test_cosine_head_is_the_scaled_cosine_whatever_the_lengths():
+    head, features = CosineHead(8, 3, scale=20), torch.randn(2, 8, 4, 5)
+    average = features.mean((-2, -1))
+    expected = 20 * F.cosine_similarity(average[:, None], head.fc.weight, dim=-1)
+    torch.testing.assert_close(head(features), expected)
+    with torch.no_grad():
+        head.fc.weight.mul_(torch.tensor([[0.1], [1.0], [30.0]]))
+    torch.testing.assert_close(head(7 * features), expected)
+
+
+def test_cosine_head_computes_in_float32_under_autocast_and_in_bfloat16_models():
+    head, features = CosineHead(64, 9), torch.randn(4, 64, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = head(features)
+    torch.testing.assert_close(inside, head(features), rtol=0, atol=0)
+    rounded = head.bfloat16()(features.bfloat16())
+    assert rounded.dtype == torch.float32
+    exact = CosineHead(64, 9).double()
+    exact.load_state_dict(head.state_dict())
+    torch.testing.assert_close(rounded.double(), exact(features.bfloat16().double()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LinearHead, CosineHead])
+def test_chunks_defer_the_logits_in_training_only(kind):
+    head, features = kind(8, 3, chunk=2), torch.randn(5, 8, 4, 4)
+    deferred = head.train()(features)
+    assert isinstance(deferred, DeferredLogits) and deferred.chunk == 2
+    torch.testing.assert_close(deferred.logits(), head.eval()(features))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [LinearHead(8, 3, dropout=0.5), ConvHead(8, 3, dropout=0.5), CosineHead(8, 3, dropout=0.5)],
+    ids=lambda head: type(head).__name__,
+)
 def test_dropout_is_in_training_only(head):
     features = torch.randn(2, 8, 6, 6)
     head.train()

@@ -176,5 +176,6 @@ def test_bad_setting_is_named(build, message):
     "file", sorted((Path(common.__file__).parents[1] / "conf/loss").glob("*.yaml")), ids=str
 )
 def test_every_file_of_the_group_builds_a_loss_per_sample(file):
-    loss = instantiate(OmegaConf.load(file), _convert_="all")
+    whole = OmegaConf.create({"loss": OmegaConf.load(file), "model": {"head": {"scale": 32.0}}})
+    loss = instantiate(whole.loss, _convert_="all")
     assert loss(some_logits(), LABELS).shape == (6,)
