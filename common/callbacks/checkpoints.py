@@ -25,7 +25,7 @@ class Stopped(Exception):
 
 
 class SaveLast(Checkpoint):
-    """Writes `last.ckpt`, from which a killed run goes on: every `seconds` in mid-epoch, and after every epoch.
+    """Writes `last.ckpt`, from which a killed run goes on: every `seconds`, after every epoch, and at the end.
 
     On SIGTERM or SIGINT it saves after the step under way and raises Stopped. A run that was told to stop early
     remembers it across a resume.
@@ -33,11 +33,13 @@ class SaveLast(Checkpoint):
     Args:
         path: of the checkpoint.
         seconds: between saves, > 0.
+        every_epoch: false where epochs are shorter than the writing: then they are saved by the clock too.
     """
 
-    def __init__(self, path: str, seconds: float = 60.0) -> None:
+    def __init__(self, path: str, seconds: float = 60.0, every_epoch: bool = True) -> None:
         self.path = path
         self.seconds = seconds
+        self.every_epoch = every_epoch
         self.saved = time.monotonic()
         self.should_stop = False
         self.signal: int | None = None
@@ -74,7 +76,12 @@ class SaveLast(Checkpoint):
         self.should_stop = trainer.should_stop
         if trainer.world_size > 1:
             self.signal = trainer.strategy.broadcast(self.signal)
-        self._save(trainer)
+        if self.every_epoch or self._is_due(trainer) or self._is_over(trainer):
+            self._save(trainer)
+
+    def _is_over(self, trainer: pl.Trainer) -> bool:
+        epochs = trainer.max_epochs or -1
+        return self.should_stop or 0 < epochs <= trainer.current_epoch + 1
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         """Whether to save now. Processes that train one model together save together, as the first of them says."""
@@ -96,6 +103,49 @@ class SaveLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.should_stop = state_dict["should_stop"]
+
+
+class SaveSteps(Checkpoint):
+    """Writes `step_<n>.ckpt` every so many optimizer steps; the newest of them stay.
+
+    One that falls on an epoch's last batch is written after its validation.
+
+    Args:
+        folder: where they are written.
+        steps: between them, ≥ 1.
+        keep: how many stay, ≥ 1.
+    """
+
+    def __init__(self, folder: str, steps: int, keep: int) -> None:
+        self.folder = Path(folder)
+        self.steps = steps
+        self.keep = keep
+        self.saved = 0  # the step of the newest
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save_if_due(trainer)
+
+    def _save_if_due(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step
+        if step % self.steps or step == self.saved or trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        self.saved = step
+        trainer.save_checkpoint(self.folder / f"step_{step:08d}.ckpt")
+        if trainer.is_global_zero:
+            for old in sorted(self.folder.glob("step_*.ckpt"))[: -self.keep]:
+                old.unlink()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"saved": self.saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.saved = state_dict["saved"]
 
 
 class SaveBest(Checkpoint):

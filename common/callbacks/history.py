@@ -14,12 +14,16 @@ class History(Checkpoint):
 
     The rows live in the checkpoint, so a resumed run's curves go on where its weights do. (A Checkpoint by class
     so that Lightning calls it after everything that logs.)
+
+    Args:
+        path: of the file.
+        seconds: of training before the first step.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, seconds: float = 0.0) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, float]] = []
-        self.seconds_before = 0.0
+        self.seconds_before = seconds
         self.started = time.monotonic()
 
     @property

@@ -88,8 +88,7 @@ class Progress(Callback):
 
     def _note(self, line: str, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
+            note(self.log_file, line)
 
     def _close(self) -> None:
         if self.bar is not None:
@@ -99,6 +98,12 @@ class Progress(Callback):
 
     def _share(self, pl_module: pl.LightningModule) -> float:
         return pl_module.progress()[0]  # type: ignore[operator, index]
+
+
+def note(log: Path, line: str) -> None:
+    """Add a line with its time to a log file."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
 
 
 def duration(seconds: float) -> str:

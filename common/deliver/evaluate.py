@@ -44,12 +44,15 @@ def evaluate(options: Evaluate) -> Path:
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
     from common.run.job import make_data
 
+    ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     if own is not None and options.data:
+        config = run_config(Path(ensemble.members[0]["job"]), options.data)  # stages may have pictures of their own
         path_of = make_data(config, run).records()[0].set_index("id")["path"]
         own[0]["path"] = own[0]["id"].map(path_of).fillna("gone from data.root")
 
-    ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     table, what = own or _folders(str(options.input), ensemble.class_names)
+    if own is not None:
+        table = _of_classes(table, ensemble.class_names)
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]
     found = list(ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad))
@@ -88,6 +91,15 @@ def _held_out(run: Path) -> tuple[pd.DataFrame, str]:
         "by INPUT=<folder of class folders>, or train with a part kept out of every fold, such as "
         'ARGS="data.score=0.1"'
     )
+
+
+def _of_classes(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
+    """The pictures whose class the models know, with its label there: stages may have classes of their own."""
+    label_of = {name: label for label, name in enumerate(class_names)}
+    known = table[table["class"].isin(label_of)]
+    if len(known) < len(table):
+        print(f"{len(table) - len(known)} pictures are of classes that the models do not know, and left out")
+    return known.assign(label=known["class"].map(label_of)).reset_index(drop=True)
 
 
 def _print(scores: dict, what: str, bad: list[ImageError], out: Path) -> None:

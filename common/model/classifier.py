@@ -113,20 +113,18 @@ class ImageClassifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Outputs:
         """images: float (B, C, H, W) in [0, 1] → logits (B, K), or a dict of them by level."""
-        if self.from_features is not None:
-            return self.from_features(images)
         normalised = (images - self.mean) / self.std
         return self.net(normalised.contiguous(memory_format=self.memory_format))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses = self.seams.loss(self(batch["image"]), self.seams.target(batch))
+        losses = self.seams.loss(self._outputs(batch), self.seams.target(batch))
         loss = self.seams.reduce(losses)
         self.loss_sum = self.loss_sum + loss.detach()
         self.loss_steps += 1
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        outputs = self(batch["image"])
+        outputs = self._outputs(batch)
         probabilities = self.seams.probabilities(outputs)
         self.metrics.update(probabilities, batch["label"])
         if self.level_metrics.levels:
@@ -147,6 +145,10 @@ class ImageClassifier(pl.LightningModule):
             return seams.predict(images)
         finally:
             self.seams = seams
+
+    def _outputs(self, batch: Batch) -> Outputs:
+        """Of the batch's images, or of the features that stand for them."""
+        return self(batch["image"]) if self.from_features is None else self.from_features(batch["image"])
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities, float (B, K)."""

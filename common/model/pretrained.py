@@ -23,6 +23,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from common.errors import PodiumError
+from common.model.carry_over import Classes, carried
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ def load_state(
     origin: str,
     first_conv: str | None = None,
     key: str = "model.pretrained",
+    rows: Mapping[str, Tensor] | None = None,
 ) -> Loaded:
     """Copy into `model` what fits by name and shape; log what was left out, as a rule the old classifier.
 
@@ -78,6 +80,8 @@ def load_state(
     first_conv: the convolution that sees the image: its weights for RGB are adapted when the model's images
     have other channels (summed for grey).
     origin: where the weights come from, for the messages.
+    rows: name in the model -> for each row of that tensor the row to take, or -1 to leave it as it is: see
+    `common.model.carry_over`.
     Raises PodiumError if less than half of the model's tensors are found: these are weights of another
     network.
     """
@@ -85,15 +89,18 @@ def load_state(
     there, here = _prefixes(own, state)
     fitted: dict[str, Tensor] = {}
     left_out: dict[str, str] = {}
-    for key, tensor in state.items():
-        name = here + key.removeprefix(there)
-        if name not in own or not key.startswith(there):
-            left_out[key] = "not in the model"
+    rows = rows or {}
+    for theirs, tensor in state.items():
+        name = here + theirs.removeprefix(there)
+        if name not in own or not theirs.startswith(there):
+            left_out[theirs] = "not in the model"
             continue
         if name == f"{first_conv}.weight" and tensor.ndim == 4 and tensor.shape[1] == 3:
             tensor = adapt_input_conv(own[name].shape[1], tensor)
+        if name in rows and tensor.shape[1:] == own[name].shape[1:] and len(tensor) > int(rows[name].max()):
+            tensor = carried(own[name], tensor, rows[name])
         if tensor.shape != own[name].shape:
-            left_out[key] = f"{tuple(tensor.shape)} there, {tuple(own[name].shape)} here"
+            left_out[theirs] = f"{tuple(tensor.shape)} there, {tuple(own[name].shape)} here"
         else:
             fitted[name] = tensor
     missing = [name for name in own if name not in fitted]
@@ -218,6 +225,20 @@ def file_state(path: Path, key: str = "model.pretrained") -> dict[str, Tensor]:
             content = content[key]
     tensors = content.items() if isinstance(content, Mapping) else ()
     return {key: tensor for key, tensor in tensors if isinstance(tensor, Tensor)}
+
+
+def file_classes(path: Path) -> Classes | None:
+    """What the network in a checkpoint of ours tells apart; None for another file of weights."""
+    if path.suffix == ".safetensors":
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # the format of before 2020, which cannot be mapped
+        return None
+    known = content.get("hyper_parameters", {}) if isinstance(content, Mapping) else {}
+    if "class_names" not in known:
+        return None
+    return Classes(list(known["class_names"]), known.get("levels") or {})
 
 
 def _prefixes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from common.data import predictions
 from common.errors import PodiumError
 from common.run import folder
-from common.run.members import read_folds
+from common.run.members import class_names, read_folds
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Table:
 
 
 def find(runs: Sequence[Path]) -> list[Candidate]:
-    """All finished jobs of the runs, in order. Raises PodiumError for a run that has none."""
+    """All finished jobs of the runs that know the classes of their run's last stage, in order.
+
+    Raises PodiumError for a run that has none, and for runs of different classes.
+    """
     found = []
     names = Counter(run.name for run in runs)  # those of a sweep's trials are their seeds
     for run in runs:
@@ -50,8 +53,25 @@ def find(runs: Sequence[Path]) -> list[Candidate]:
         jobs = sorted(path.parent for path in run.glob("jobs/*/best.ckpt") if folder.is_done(path.parent))
         if not jobs:
             raise PodiumError(f"{run} has no finished job to blend: go on with it by make train RUN={run}")
-        found += [Candidate(run, job, called) for job in jobs]
+        last = class_names(max(jobs, key=lambda job: folder.load_config(job)["job"]["number"]))
+        known = {job: class_names(job) for job in jobs}
+        found += [Candidate(run, job, called) for job in jobs if known[job] == last]
+        others = [job.name for job in jobs if known[job] != last]
+        if others:
+            print(f"{called}: {', '.join(others)} left out, which know other classes than its last stage")
+        if last != class_names(found[0].job):
+            raise PodiumError(
+                f"{found[0].run} and {run} know different classes, so their models have no mean: "
+                f"{_difference(class_names(found[0].job), last)}"
+            )
     return found
+
+
+def _difference(first: list[str], second: list[str]) -> str:
+    for label, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return f"label {label} is «{one}» in one and «{other}» in the other"
+    return f"{len(first)} classes and {len(second)}"
 
 
 def part_to_choose_by(candidates: Sequence[Candidate]) -> str:
@@ -115,9 +135,8 @@ def read(candidates: Sequence[Candidate], part: str) -> Table:
 
 
 def check_unseen(ids: Iterable[str], part: str, runs: Sequence[Path]) -> None:
-    """Raise PodiumError if one of the pictures was used for anything else in a run, or if the runs' classes differ."""
+    """Raise PodiumError if one of the pictures was used for anything else in a run."""
     ids = list(ids)
-    known: dict[int, str] = {}
     for run in runs:
         table = read_folds(run).set_index("id")
         place = table["part"].reindex(ids)
@@ -127,9 +146,6 @@ def check_unseen(ids: Iterable[str], part: str, runs: Sequence[Path]) -> None:
                 f"{run / 'folds.csv'}: «{other.index[0]}» is in the part {other.iloc[0]} there, and {part} in another "
                 "run: a blend cannot be judged by what one of its models was trained on or chosen by"
             )
-        for label, name in zip(table["label"].tolist(), table["class"].tolist(), strict=True):
-            if known.setdefault(label, name) != name:
-                raise PodiumError(f"label {label} is «{name}» in {run} and «{known[label]}» in {runs[0]}")
 
 
 def common_folds(runs: Sequence[Path]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from common.data.module import ImageData
 from common.run import folder, pictures
 from common.run.confusion import confusion
 from common.run.doubts import write_doubts
-from common.run.members import read_folds
+from common.run.members import class_names, read_folds
 from common.run.scores import confusion_counts
 
 MISTAKES, VIEWS = 40, 48  # tiles a sheet
@@ -42,7 +42,7 @@ def draw(run: Path, jobs: list[Path]) -> None:
 
 
 def doubts(run: Path, table: Path, names: list[str]) -> None:
-    """Write `doubts.csv` from out-of-fold predictions, and a sheet of the most doubtful."""
+    """Write `doubts.csv` from out-of-fold predictions of the classes `names`, and a sheet of the most doubtful."""
     found = write_doubts(run, table, names)
     if found is None or not len(found):
         return
@@ -52,11 +52,6 @@ def doubts(run: Path, table: Path, names: list[str]) -> None:
     images = _images(run, rows["id"].tolist())
     title = "Labels that models doubt which have not seen the picture"
     _save(pictures.worst_mistakes(images, rows, names, title, ("label", "seen")), _in(run, "doubts"))
-
-
-def class_names(job: Path) -> list[str]:
-    """Index = label, as the job's scores list them."""
-    return [str(row["class"]) for row in folder.load_json(job / "scores.json")["per_class"]]
 
 
 def _images(run: Path, ids: list[str]) -> list[np.ndarray]:

@@ -72,12 +72,19 @@ def combine(stack: np.ndarray, mean: str) -> np.ndarray:
 def read_folds(run: Path) -> pd.DataFrame:
     """Which picture was in which part of a run: at least id, path, label, class, part and fold, all rows.
 
+    The label counts in the classes of the stage that brought the picture in; `class` says the same for all stages.
+
     Raises PodiumError if the run has no `folds.csv`.
     """
     path = run / "folds.csv"
     if not path.exists():
         raise PodiumError(f"{run} has no folds.csv: the run has not begun, or the file was removed")
     return pd.read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
+
+
+def class_names(job: Path) -> list[str]:
+    """What a finished job tells apart, index = label, as its scores list it: stages may have classes of their own."""
+    return [str(row["class"]) for row in folder.load_json(job / "scores.json")["per_class"]]
 
 
 def _listed(path: Path) -> tuple[str, list[tuple[str, str]]]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.data import predictions
 from common.errors import PodiumError
-from common.run.folder import predictions_path
+from common.run.folder import load_json, predictions_path
 from common.run.members import read_folds
 from common.run.stages import job_name, out_of_fold_path
 
@@ -22,7 +22,7 @@ def join(run: Path, stage: str, folds: int) -> Path:
     files = [predictions_path(run / "jobs" / job_name(stage, fold), "valid") for fold in range(folds)]
     tables = [_head(file) for file in files]
     table = pd.concat([table.assign(fold=fold) for fold, table in enumerate(tables)], ignore_index=True)
-    _check(table, read_folds(run), stage)
+    _check(table, read_folds(run), stage, _expected(files))
     path = out_of_fold_path(run, stage)
     predictions.write(
         path, table["id"].tolist(), table["label"].to_numpy(), _rows(files), table["fold"].to_numpy()
@@ -51,10 +51,18 @@ def _rows(files: list[Path]) -> Iterator[np.ndarray]:
             yield rows
 
 
-def _check(table: pd.DataFrame, split: pd.DataFrame, stage: str) -> None:
+def _expected(files: list[Path]) -> int | None:
+    """How many images the stage's jobs have in their folds; None if they do not say."""
+    scores = [file.parent / "scores.json" for file in files]
+    counts = [load_json(path).get("in_folds") for path in scores if path.exists()]
+    return max((count for count in counts if count is not None), default=None)
+
+
+def _check(table: pd.DataFrame, split: pd.DataFrame, stage: str, count: int | None) -> None:
+    """count: images in the stage's folds, of those of the run; None: all."""
     expected = split[(split["part"] == "train") & ~split["train_only"].astype(bool)]
     doubled = table["id"][table["id"].duplicated()]
-    missing = set(expected["id"]) - set(table["id"])
+    missing = set() if len(table) == count else set(expected["id"]) - set(table["id"])
     strange = set(table["id"]) - set(expected["id"])
     for what, ids in (("twice", set(doubled)), ("missing", missing), ("not of the folds", strange)):
         if ids:
