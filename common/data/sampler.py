@@ -17,7 +17,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     Iteration starts at the batch that `position` names at that moment, so a resumed run goes on with exactly the
     images that an unbroken one would have seen. Under DDP each rank takes its share of every batch.
 
-    With `labels` classes are drawn by `SAMPLING`, see `drawn`; an epoch stays as long as it is without. What is drawn
+    Rows may hold an image several times. With `labels` classes are drawn by `SAMPLING`, see `drawn`; an epoch stays as long as it is without. What is drawn
     for the n-th time beyond the first in an epoch comes as (epoch + n · 2^32, index), so that its view is another.
 
     Args:
@@ -66,9 +66,20 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """The rows of an epoch in their order, and the epochs that they come as: int64 (N,) each."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         if self.labels is None:
-            return generator.permutation(self.rows), np.full(len(self.rows), epoch)
+            order = generator.permutation(self.rows)
+            return order, epoch + seen_before(order) * AGAIN
         places, before = drawn(self.labels, self.power, generator)
         return self.rows[places], epoch + before * AGAIN
+
+
+def seen_before(values: np.ndarray) -> np.ndarray:
+    """How often each value stands further ahead, int64 (N,). values: int64 (N,), ≥ 0."""
+    by_value = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[by_value], prepend=-1))
+    counts = np.diff(np.append(starts, len(values)))
+    before = np.empty(len(values), np.int64)
+    before[by_value] = np.arange(len(values)) - np.repeat(starts, counts)
+    return before
 
 
 def drawn(

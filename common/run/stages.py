@@ -6,7 +6,11 @@ from typing import Any
 
 from common.errors import PodiumError
 from common.run import folder
-from common.run.members import read_folds
+from common.run.members import class_names, read_folds
+
+
+# Keys of a stage that say which training images it leaves out.
+CLEANING = ("clean_from", "clean_by", "stable_classes", "stable_score")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ def job_name(stage: str, fold: int) -> str:
 
 def stages_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Stage → its settings, in order; without any, a single one named train."""
-    plain: dict[str, Any] = {"folds": None, "init_from": None, "soft_labels_from": None, "recipe": {}}
+    plain: dict[str, Any] = {
+        "folds": None, "init_from": None, "soft_labels_from": None, "recipe": {},
+        "clean_from": None, "clean_by": "out_of_fold", "stable_classes": None, "stable_score": 0.75,
+    }  # fmt: skip
     return config["stages"] or {"train": plain}
 
 
@@ -66,6 +73,7 @@ def jobs_of(config: dict[str, Any]) -> list[list[Job]]:
                 "of": count,
                 "init_from": stage["init_from"],
                 "soft_labels_from": stage["soft_labels_from"],
+                "clean": _clean(name, stages),
             }
             wave.append(Job(name, fold, _needs(stage, stages, fold), {**whole, "job": place}))
         waves.append(wave)
@@ -73,12 +81,33 @@ def jobs_of(config: dict[str, Any]) -> list[list[Job]]:
 
 
 def _needs(stage: dict[str, Any], stages: dict[str, dict[str, Any]], fold: int) -> tuple[str, ...]:
-    """Start weights come from the same fold; soft labels from all of a stage's."""
-    init, teacher = stage["init_from"], stage["soft_labels_from"]
+    """Start weights come from the same fold; soft labels and what cleaning goes by from all of a stage's."""
+    init, teacher, judge = stage["init_from"], stage["soft_labels_from"], stage["clean_from"]
     needed = {job_name(init, fold)} if init in stages else set()
     if teacher in stages:
         needed |= {job_name(teacher, other) for other in range(stages[teacher]["folds"])}
+    if judge in stages:
+        needed |= {job_name(judge, other) for other in range(stages[judge]["folds"] or 1)}
     return tuple(sorted(needed))
+
+
+def _clean(name: str, stages: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """How a stage is cleaned, and the name of the run's list that says so; stages cleaned alike share one."""
+    settings = {other: {key: stage[key] for key in CLEANING} for other, stage in stages.items()}
+    if settings[name]["clean_from"] is None:
+        return None
+    alike = [other for other in stages if settings[other] == settings[name]]
+    made = [other for other in stages if settings[other]["clean_from"] in stages]
+    of_run = f"reliable_train_{alike[0]}" if made and settings[made[0]] != settings[name] else "reliable_train"
+    return settings[name] | {"list": of_run if name in made else None}
+
+
+def reliable_list(config: dict[str, Any], run: Path) -> Path | None:
+    """The list of the images that a job trains on, see common/data/reliable.py; None for a stage without cleaning."""
+    clean = config["job"].get("clean")
+    if clean is None:
+        return None
+    return run / f"{clean['list']}.parquet" if clean["list"] else Path(clean["clean_from"])
 
 
 def init_checkpoint(config: dict[str, Any], run: Path) -> Path | None:
@@ -122,6 +151,19 @@ def soft_labels_table(config: dict[str, Any], run: Path) -> Path | None:
     if not found.exists():
         raise PodiumError(f"soft_labels_from: there is no {found}: finish that run first")
     return found
+
+
+def check_teacher(config: dict[str, Any], run: Path, names: list[str]) -> None:
+    """Raise PodiumError if a job's teacher tells other classes apart than `names`: its columns would be other classes."""
+    table = soft_labels_table(config, run)
+    if table is None or table.parent.name != "out_of_fold":
+        return
+    teacher = table.parent.parent / "jobs" / job_name(table.stem, 0)
+    if (teacher / "scores.json").exists() and class_names(teacher) != names:
+        raise PodiumError(
+            f"stages.{config['job']['stage']}.soft_labels_from: {config['job']['soft_labels_from']} knows other classes "
+            f"({len(class_names(teacher))}, here {len(names)}): teach with the same classes in data"
+        )
 
 
 def out_of_fold_path(run: Path, stage: str) -> Path:

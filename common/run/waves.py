@@ -9,6 +9,7 @@ from common.callbacks.progress import duration
 from common.errors import PodiumError
 from common.run import folder, out_of_fold
 from common.run.batch import ASKED_TO_STOP
+from common.run.clean import write_reliable
 from common.run.job import run_job
 from common.run.launchers import Launcher
 from common.run.pseudo_labels import write_pseudo_labels
@@ -55,6 +56,7 @@ def _run(
 ) -> dict[str, str]:
     """Run jobs of one stage; returns those that failed and why. Raises Stopped after a signal."""
     write_pseudo_labels(run, jobs[0].config)
+    write_reliable(run, jobs[0].config)
     commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in jobs]
     for job in jobs:
         (run / "jobs" / job.name / "failed.txt").unlink(missing_ok=True)
