@@ -221,3 +221,33 @@ def test_distillation_compares_all_rows_on_images_that_no_model_saw(tmp_path, mo
     assert (counts["score"], counts["choose"], counts["train"] + counts["valid"]) == (64, 32, 64)
     for file in found.glob("seed0/**/folds.csv"):
         assert pd.read_csv(file).set_index("id")["part"].to_dict() == split.set_index("id")["part"].to_dict()
+
+
+def test_many_classes_compares_heads_and_times_scores(tmp_path, monkeypatch):
+    from tests.bench import many_classes
+
+    monkeypatch.chdir(tmp_path)
+    options = ["classes=600", "features=16", "batch=32", "chunk=8", "images=3000", "threads=1"]
+    many_classes.main(options)
+    (out,) = folder.RUNS.glob("bench/*")
+    found = pd.read_csv(out / "many_classes.csv").set_index("what")
+    assert list(found.index) == [*many_classes.LEARN, *many_classes.SCORE]
+    assert (found["peak MB"] > 0).all() and (found["seconds"] >= 0).all()
+    plain, deferred = (found.loc[what, "loss"] for what in many_classes.LEARN)
+    assert plain == pytest.approx(deferred, rel=1e-4)
+    arrays, written = (found.loc[what, "gap"] for what in many_classes.SCORE)
+    assert arrays == pytest.approx(written) and 0 < arrays < 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_at_full_size_deferred_logits_take_half_the_memory_and_scores_are_quick():
+    from tests.bench import many_classes
+
+    options = many_classes.ManyClasses()
+    plain, deferred = (many_classes.measured(what, options) for what in many_classes.LEARN)
+    assert deferred["above MB"] <= plain["above MB"] / 2
+    assert deferred["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+    for what in many_classes.SCORE:
+        found = many_classes.measured(what, options)
+        assert found["above MB"] <= 500, found
