@@ -24,6 +24,7 @@ MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
 CLIP_ALGORITHMS = ("norm", "value")
 DIRECTIONS = ("max", "min")
 ON_FAILURE = ("continue", "stop")
+CLEANING = ("out_of_fold", "original")
 
 
 @dataclass
@@ -58,6 +59,10 @@ class Trainer:
     log_every_n_steps: int = 50  # >= 1
     enable_progress_bar: bool = True
     save_every_seconds: float = 60  # at most this much work is lost by a kill, > 0
+    save_every_steps: int | None = None  # keep step_<n>.ckpt too, every so many optimizer steps, >= 1; null: none
+    keep: int = 3  # of these the newest so many, >= 1
+    # where the backbone is frozen and views are fixed, its features are computed once: auto | true | false
+    frozen_features: bool | str = "auto"
 
     def __post_init__(self) -> None:
         one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
@@ -67,9 +72,11 @@ class Trainer:
             one_of("trainer.precision", self.precision, PRECISIONS, "or null for a trial")
         if isinstance(self.deterministic, str):
             one_of("trainer.deterministic", self.deterministic, ("warn",), "or true or false")
-        for name in ("num_nodes", "accumulate_grad_batches", "log_every_n_steps"):
+        if isinstance(self.frozen_features, str):
+            one_of("trainer.frozen_features", self.frozen_features, ("auto",), "or true or false")
+        for name in ("num_nodes", "accumulate_grad_batches", "log_every_n_steps", "keep"):
             at_least(f"trainer.{name}", getattr(self, name), 1)
-        for name in ("threads", "max_epochs", "max_steps", "check_val_every_n_epoch"):
+        for name in ("threads", "max_epochs", "max_steps", "check_val_every_n_epoch", "save_every_steps"):
             at_least(f"trainer.{name}", getattr(self, name), 1, or_null=True)
         at_least("trainer.fast_dev_run", int(self.fast_dev_run), 0)
         at_least("trainer.num_sanity_val_steps", self.num_sanity_val_steps, -1)
@@ -112,6 +119,11 @@ class Stage:
         None  # where weights start: an earlier stage (same fold), a run folder, a checkpoint
     )
     soft_labels_from: str | None = None  # teacher: an earlier stage with folds, a run folder, a Parquet table
+    # whose predictions say which training images this stage leaves out: an earlier stage; or a list, CSV or Parquet
+    clean_from: str | None = None
+    clean_by: str = "out_of_fold"  # out_of_fold: confident learning | original: by accuracy on what was trained on
+    stable_classes: str | None = None  # class_scores.csv of evaluate: classes scoring less are left out too
+    stable_score: float = 0.75  # [0, 1]
     # what differs from the common recipe: written as an experiment file, `defaults` included;
     # once composed, the root's keys that differ, each whole
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -232,6 +244,7 @@ def _stages(stages: dict[str, Stage]) -> None:
             )
         _origin(f"{key}.init_from", stage.init_from, before, stages)
         _origin(f"{key}.soft_labels_from", stage.soft_labels_from, before, stages)
+        _cleaning(key, stage, before, stages)
         if stage.init_from in stages and bool(stages[stage.init_from].folds) != bool(stage.folds):
             raise PodiumError(
                 f"{key}.init_from: {name} and {stage.init_from} must both have folds or both none: "
@@ -243,6 +256,31 @@ def _stages(stages: dict[str, Stage]) -> None:
                 f"every picture that it would teach; set stages.{stage.soft_labels_from}.folds=5"
             )
         before.append(name)
+
+
+def _cleaning(key: str, stage: Stage, before: list[str], stages: dict[str, Stage]) -> None:
+    """A stage is cleaned by models that exist, and that may be asked so."""
+    _origin(f"{key}.clean_from", stage.clean_from, before, stages)
+    one_of(f"{key}.clean_by", stage.clean_by, CLEANING)
+    if not 0 <= stage.stable_score <= 1:
+        raise PodiumError(f"{key}.stable_score must be in [0, 1], got {stage.stable_score}")
+    origin = stages.get(stage.clean_from or "")
+    if stage.stable_classes is not None and origin is None:
+        raise PodiumError(f"{key}.stable_classes goes with clean_from, an earlier stage; got {show(stage.clean_from)}")
+    if stage.stable_classes is not None and not Path(stage.stable_classes).is_file():
+        raise PodiumError(f"{key}.stable_classes: there is no file {stage.stable_classes}")
+    if origin is None:
+        return
+    if stage.clean_by == "out_of_fold" and not origin.folds:
+        raise PodiumError(
+            f"{key}.clean_from: {stage.clean_from} needs folds: without them its model has learnt the wrong labels that "
+            f"it would find; set stages.{stage.clean_from}.folds=5, or {key}.clean_by=original"
+        )
+    if stage.clean_by == "original" and origin.folds:
+        raise PodiumError(
+            f"{key}.clean_by=original asks one model of all training images, and {stage.clean_from} has folds: "
+            f"set {key}.clean_by=out_of_fold"
+        )
 
 
 def _origin(key: str, value: str | None, before: list[str], stages: dict[str, Stage]) -> None:

@@ -17,8 +17,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     Iteration starts at the batch that `position` names at that moment, so a resumed run goes on with exactly the
     images that an unbroken one would have seen. Under DDP each rank takes its share of every batch.
 
-    Rows may hold an image several times. With `labels` classes are drawn by `SAMPLING`, see `drawn`; an epoch stays as long as it is without. What is drawn
-    for the n-th time beyond the first in an epoch comes as (epoch + n · 2^32, index), so that its view is another.
+    Rows may hold an image several times. With `labels` classes are drawn by `SAMPLING`, see `drawn`; an epoch stays
+    as long as it is without. What comes for the n-th time beyond the first in an epoch comes as
+    (epoch + n · 2^32, index), so that its view is another.
 
     Args:
         rows: the images' indices, int64 (N,).
