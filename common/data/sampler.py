@@ -68,9 +68,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         if self.labels is None:
             order = generator.permutation(self.rows)
-            return order, epoch + seen_before(order) * AGAIN
-        places, before = drawn(self.labels, self.power, generator)
-        return self.rows[places], epoch + before * AGAIN
+        else:
+            order = self.rows[drawn(self.labels, self.power, generator)]
+        return order, epoch + seen_before(order) * AGAIN
 
 
 def seen_before(values: np.ndarray) -> np.ndarray:
@@ -83,10 +83,8 @@ def seen_before(values: np.ndarray) -> np.ndarray:
     return before
 
 
-def drawn(
-    labels: np.ndarray, power: float, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """N places in `labels`, shuffled, and how often each of them was drawn before: int64 (N,) each.
+def drawn(labels: np.ndarray, power: float, generator: np.random.Generator) -> np.ndarray:
+    """N places in `labels`, shuffled, int64 (N,).
 
     A class of n images is drawn in proportion to n^power: its share of N, rounded up or down by chance such that
     it comes true on average. All images of a class are drawn before one is drawn again.
@@ -98,12 +96,11 @@ def drawn(
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     images = np.bincount(labels)
     images = images[images > 0]
-    ends = np.floor(np.cumsum(images**power) / (images**power).sum() * total + generator.random())
-    ends = ends.astype(np.int64)
+    shares = images**power / (images**power).sum()
+    ends = np.floor(np.cumsum(shares) * total + generator.random()).astype(np.int64)
     ends[-1] = total
     draws = np.diff(ends, prepend=0)
     nth = np.arange(total) - np.repeat(ends - draws, draws)  # of its class
-    before, place = np.divmod(nth, np.repeat(images, draws))
-    places = by_class[np.repeat(np.cumsum(images) - images, draws) + place]
-    mixed = generator.permutation(total)
-    return places[mixed], before[mixed]
+    starts = np.cumsum(images) - images
+    places = by_class[np.repeat(starts, draws) + nth % np.repeat(images, draws)]
+    return generator.permutation(places)
