@@ -13,13 +13,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from common.config.schema import one_of
 from common.data import pixels
 from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
 from common.data.folds import PARTS, divide
 from common.data.images import ImageError, fit_to, read
-from common.data.sampler import EpochBatches
+from common.data.sampler import SAMPLING, EpochBatches
 from common.data.unlabelled import taught_records
 from common.data.views import make_views
 from common.errors import PodiumError
@@ -41,6 +42,8 @@ class ImageData(pl.LightningDataModule):
         pad_value: 0..255.
         interpolation: area, bilinear or bicubic.
         batch_size: images a training batch and device.
+        sampling: how often a class is drawn: natural (each image once an epoch), sqrt (in proportion to the square root
+            of its number of images) or balanced (all alike). An epoch keeps its length.
         workers: loader processes; 0 loads in the training process, which is fastest while views run on the batch.
         valid: share of each class held out to validate a stage without folds, in (0, 1).
         choose: share that no stage trains on, to choose the members of a blend by, in [0, 1).
@@ -75,6 +78,7 @@ class ImageData(pl.LightningDataModule):
         pad_value: int = 0,
         interpolation: str = "area",
         batch_size: int = 64,
+        sampling: str = "natural",
         workers: int = 0,
         valid: float = 0.1,
         choose: float = 0.0,
@@ -97,6 +101,7 @@ class ImageData(pl.LightningDataModule):
             raise PodiumError(f"data.size must be [height, width] in pixels, got {size}")
         if batch_size < 1:
             raise PodiumError(f"data.batch_size must be at least 1, got {batch_size}")
+        one_of("data.sampling", sampling, tuple(SAMPLING))
         if not (0 < valid < 1 or (valid == 0 and folds)):
             raise PodiumError(f"data.valid must be in (0, 1), got {valid}")
         for name, share in (("choose", choose), ("score", score)):
@@ -110,6 +115,7 @@ class ImageData(pl.LightningDataModule):
         self.folder = Path(folder)
         self.seed = seed
         self.batch_size = batch_size
+        self.sampling = sampling
         self.workers = workers
         self.shares = {"valid": valid, "choose": choose, "score": score}
         self.folds = folds
@@ -206,6 +212,11 @@ class ImageData(pl.LightningDataModule):
         """Rows of the table that belong to `part` (train, valid, choose or score), int64, ascending."""
         return self._rows[part]
 
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Training images of each class, int64 (K,)."""
+        return np.bincount(self.train_images.labels[self.rows("train")], minlength=len(self.class_names))
+
     def _members(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
         """part → bool (N,): whether this job uses the row so."""
         part, whole = table["part"], ~table["train_only"]
@@ -224,7 +235,11 @@ class ImageData(pl.LightningDataModule):
         """Endlessly resumable: each pass starts where the trainer's counters say."""
         rows = self.rows("train")
         rank = self.trainer.global_rank if self.trainer else 0
-        batches = EpochBatches(rows, self.batch_size, self.seed, self._position, rank, self._world_size)
+        drawn = None if self.sampling == "natural" else self.train_images.labels[rows]
+        batches = EpochBatches(
+            rows, self.batch_size, self.seed, self._position, rank, self._world_size,
+            labels=drawn, power=SAMPLING[self.sampling],
+        )  # fmt: skip
         return self._loader(self.train_images, batches)
 
     def val_dataloader(self) -> DataLoader:

@@ -243,7 +243,11 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
         checkpoint, map_location="cpu", weights_only=True, model=model
     )
     untaught = {**config["callbacks"], "soft_labels": None}  # its table is for training, and may be gone
-    module.compose(make_callbacks({**config, "callbacks": untaught}))
+    callbacks = make_callbacks({**config, "callbacks": untaught})
+    module.compose(callbacks)
+    for callback in callbacks:
+        if hasattr(callback, "before_predicting"):
+            callback.before_predicting(module)
     return module.eval()
 
 
