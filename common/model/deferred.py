@@ -149,7 +149,7 @@ class _Losses(torch.autograd.Function):
         )
         with torch.autocast(**ctx.autocast):
             layer = _Layer(weight, bias, ctx.unit_rows, ctx.shift)
-        radial = 0.0  # Σ gradient · logit: by how much each row's gradient points along the row
+        radial: Any = 0.0  # Σ gradient · logit: by how much each row's gradient points along the row
         for rows in grad_losses.nonzero()[:, 0].split(ctx.chunk):  # what OHEM left out is not computed again
             some = features[rows].to(layer.dtype)
             with torch.autocast(features.device.type, enabled=False):
@@ -163,7 +163,7 @@ class _Losses(torch.autograd.Function):
                 if grad_weight is not None:
                     grad_weight.addmm_(grad.T.to(weight.dtype), some.to(weight.dtype))
                 if grad_bias is not None:
-                    grad_bias += grad.sum(0)
+                    grad_bias += grad.sum(0, dtype=grad_bias.dtype)
         if grad_weight is not None and layer.norms is not None:
             # a step along the row changes its norm alone, and so nothing
             share = torch.where(layer.norms > SMALLEST_NORM, radial / layer.norms.square(), 0.0)
