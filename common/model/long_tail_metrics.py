@@ -1,6 +1,7 @@
 """GAP and the mean accuracy over classes in validation, at every level of a class tree; exact under DDP."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,36 @@ class LongTailMetrics(ValidationMetrics):
             `valid_<level>_gap` and `valid_<level>_class_accuracy`, where a class is as probable as its leaves together.
     """
 
-    def __init__(self, num_classes: int, levels: Mapping[str, Sequence[int]] | None         values = super().compute()
-        found = self.leaf.compute()
-        values |= {f"valid_{name}": found[name] for name in ("gap", "class_accuracy")}
+    def __init__(self, num_classes: int, levels: Mapping[str, Sequence[int]] | None = None) -> None:
+        super().__init__(num_classes)
+        self.leaf = BestGuesses(num_classes)
+        self.parents = {level: torch.tensor(parent) for level, parent in (levels or {}).items()}
+        self.sizes = {level: int(parent.max()) + 1 for level, parent in self.parents.items()}
+        self.levels: Any = nn.ModuleDict({level: BestGuesses(size) for level, size in self.sizes.items()})
+
+    @property
+    def names(self) -> list[str]:
+        above = [f"valid_{level}_{name}" for level in self.levels for name in ("top1", "gap", "class_accuracy")]
+        return [*super().names, "valid_gap", "valid_class_accuracy", *above]
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """probabilities: float (B, K), rows sum to 1; labels: int64 (B,); both of the leaves."""
+        super().update(probabilities, labels)
+        self.leaf.update(probabilities, labels)
         for level, metrics in self.levels.items():
-            values |= {f"valid_{level}_{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator]
+            parent, size = self.parents[level], self.sizes[level]
+            metrics.update(
+                target_at_level(probabilities, parent, size), target_at_level(labels, parent, size)
+            )
+
+    def compute(self) -> dict[str, Tensor]:
+        values = super().compute()
+        leaf = self.leaf.compute()
+        values |= {f"valid_{name}": leaf[name] for name in ("gap", "class_accuracy")}
+        for level, metrics in self.levels.items():
+            values |= {f"valid_{level}_{name}": value for name, value in metrics.compute().items()}
         for metrics in (self.leaf, *self.levels.values()):
-            metrics.reset()  # type: ignore[operator]
+            metrics.reset()
         return values
 
 
