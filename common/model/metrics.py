@@ -31,7 +31,7 @@ class ValidationMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Metric name → scalar; then starts over."""
-        accuracies = self.accuracy.compute()
+        accuracies = self.accuracy.compute().reshape(-1)  # torchmetrics makes a scalar of a single one
         values = {"valid_loss": self.loss.compute()}
         values |= {f"valid_top{k}": share for k, share in zip(self.accuracy.ks, accuracies, strict=True)}
         self.loss.reset()
