@@ -65,6 +65,6 @@ class TopK(Metric):
         self.hits += torch.stack([(rank <= k).sum() for k in self.ks])
         self.images += len(labels)
 
-    def compute(self) -> Tensor:
-        """float (len(ks),) in [0, 1]."""
-        return self.hits / self.images
+    def compute(self) -> dict[int, Tensor]:
+        """k → share in [0, 1]."""
+        return dict(zip(self.ks, self.hits / self.images, strict=True))
