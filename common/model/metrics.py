@@ -31,9 +31,9 @@ class ValidationMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Metric name → scalar; then starts over."""
-        accuracies = self.accuracy.compute().reshape(-1)  # torchmetrics makes a scalar of a single one
+        shares = self.accuracy.compute()
         values = {"valid_loss": self.loss.compute()}
-        values |= {f"valid_top{k}": share for k, share in zip(self.accuracy.ks, accuracies, strict=True)}
+        values.update({f"valid_top{k}": share for k, share in shares.items()})
         self.loss.reset()
         self.accuracy.reset()
         return values
