@@ -26,8 +26,9 @@ class LongTailMetrics(ValidationMetrics):
         super().__init__(num_classes)
         self.leaf = BestGuesses(num_classes)
         self.parents = {level: torch.tensor(parent) for level, parent in (levels or {}).items()}
-        self.sizes = {level: int(parent.max()) + 1 for level, parent in self.parents.items()}
-        self.levels: Any = nn.ModuleDict({level: BestGuesses(size) for level, size in self.sizes.items()})
+        self.levels: Any = nn.ModuleDict(
+            {level: BestGuesses(int(parent.max()) + 1) for level, parent in self.parents.items()}
+        )
 
     @property
     def names(self) -> list[str]:
@@ -39,10 +40,8 @@ class LongTailMetrics(ValidationMetrics):
         super().update(probabilities, labels)
         self.leaf.update(probabilities, labels)
         for level, metrics in self.levels.items():
-            parent, size = self.parents[level], self.sizes[level]
-            metrics.update(
-                target_at_level(probabilities, parent, size), target_at_level(labels, parent, size)
-            )
+            parent = self.parents[level]
+            metrics.update(target_at_level(probabilities, parent), target_at_level(labels, parent))
 
     def compute(self) -> dict[str, Tensor]:
         values = super().compute()

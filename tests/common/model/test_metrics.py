@@ -10,7 +10,7 @@ from common.run.scores import score_rows
 
 def draw(count, classes, seed=0, decimals=None):
     rng = np.random.default_rng(seed)
-    rows = rng.dirichlet(np.full(classes, 0.3), count).astype(np.float32)
+    rows = rng.dirichlet(np.ones(classes), count).astype(np.float32)
     return rng.integers(0, classes, count), rows if decimals is None else rows.round(decimals)
 
 
