@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from common.sample.light import lit
 from common.sample.pen import Image, Pen, dimmed, near, some_colour
 from common.sample.person import HAIRS, SKINS, Looks, arm, body, head
 from common.sample.places import place
@@ -50,7 +51,7 @@ def scene(deed: Deed, view: View, rng: np.random.Generator) -> Image:
     pen = Pen(page, double.head, (double.x, double.y), rng.normal(0, 0.06))
     _person(pen, deed, rng)
     small = cv2.resize(page, (view.width, view.height), interpolation=cv2.INTER_AREA)
-    return _lit(np.asarray(small, np.uint8), rng)
+    return lit(np.asarray(small, np.uint8), rng)
 
 
 def _person(pen: Pen, deed: Deed, rng: np.random.Generator) -> None:
@@ -82,19 +83,3 @@ def _person(pen: Pen, deed: Deed, rng: np.random.Generator) -> None:
         smoke(pen, looks, deed.cigarette, deed.smokes, turn, rng)
     if deed.phone:
         phone_at_ear(pen, looks, deed.phone, rng)
-
-
-def _lit(page: Image, rng: np.random.Generator) -> Image:
-    """Light from one side, its colour, contrast, a little blur, grain."""
-    height, width = page.shape[:2]
-    angle = rng.uniform(0, 2 * np.pi)
-    x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
-    slope = 1 + rng.uniform(0, 0.25) * (np.cos(angle) * x + np.sin(angle) * y)
-    tint = rng.normal(1, 0.05, 3) * rng.uniform(0.75, 1.12)
-    light = page.astype(np.float32) * (slope[:, :, None] * tint).astype(np.float32)
-    if rng.random() < 0.35:
-        light = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.3, 0.8))
-    light += rng.normal(0, rng.uniform(1, 7), page.shape).astype(np.float32)
-    if rng.random() < 0.03:
-        light[:] = light.mean(axis=2, keepdims=True)
-    return np.clip(light, 0, 255).astype(np.uint8)

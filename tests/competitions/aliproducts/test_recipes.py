@@ -1,0 +1,94 @@
+"""The recipes: they fit the code, the original's has its numbers and networks, and its views run on photographs."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from common.config.check import check
+from common.config.compose import compose
+from common.data.image_views import ImageViews
+from common.model.backbones import output_shape, timm_model
+from common.run.job import make_callbacks
+from competitions.aliproducts.module import AliproductsModule
+
+NETWORKS = ["res2net50d", "resnest101e", "legacy_senet154", "senet154"]
+
+
+@pytest.fixture(scope="module")
+def original():
+    config = compose(["experiment=aliproducts_original"])
+    check(config)
+    return config
+
+
+def test_the_original_has_the_numbers_of_the_contest_entry(original):
+    assert (original.model.name, original.model.pretrained) == ("res2net50d", "hub")
+    assert list(original.data.size) == [224, 224] and original.data.fit == "pad" and original.data.pad_value == 0
+    optimizer = original.optimizer
+    assert optimizer._target_ == "torch.optim.Adam" and (optimizer.lr, optimizer.weight_decay) == (1e-3, 0)
+    schedule = original.schedule
+    assert (list(schedule.boundaries), list(schedule.factors), schedule.unit) == ([4, 8], [1, 0.5, 0.25], "epoch")
+    assert (original.data.batch_size, original.trainer.max_epochs, original.loss.smoothing) == (96, 10, 0)
+    assert list(original.module.mean) == [0.485, 0.456, 0.406]
+
+
+def test_the_originals_views_draw_from_the_key_alone_and_keep_the_size():
+    views = ImageViews(list(compose(["experiment=aliproducts_original", "views=products_original"]).views.image))
+    picture = np.random.default_rng(0).integers(1, 256, (90, 60, 3), np.uint8)
+    forward = [views(picture, key) for key in range(40)]
+    backward = [views(picture, key) for key in reversed(range(40))][::-1]
+    np.testing.assert_array_equal(forward, backward)
+    plain = sum(np.array_equal(view, picture) for view in forward)
+    black = sum(bool((view[0, 0] == 0).all()) for view in forward)  # a turned corner
+    assert 3 <= plain <= 20 and 10 <= black <= 30  # a quarter is as it was, half are turned
+
+
+@pytest.mark.parametrize("name", ["aliproducts_cpu", "aliproducts_original"])
+def test_the_recipes_fit_the_code(name):
+    config = compose([f"experiment={name}"])
+    check(config)
+    make_callbacks({"callbacks": {name: part for name, part in config.callbacks.items() if part}})
+    if config.callbacks.freeze:
+        parts = dict(timm.create_model(config.model.name).named_modules())
+        assert set(config.callbacks.freeze.modules) <= set(parts) and config.model.pretrained == "pip"
+
+
+def task(classes: int = 7) -> dict:
+    return {"num_classes": classes, "in_channels": 3, "image_size": (224, 224)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_entrys_networks_are_there(name):
+    with torch.device("meta"):
+        model = timm_model(name, **task())
+    assert output_shape(model, (2, 3, 224, 224)) == (2, 7)
+
+
+def test_res2net50d_is_the_entrys_v1b_with_a_deep_stem_and_pooled_shortcuts():
+    with torch.device("meta"):
+        model = timm_model("res2net50d", **task())
+    assert [conv.kernel_size for conv in model.conv1 if isinstance(conv, torch.nn.Conv2d)] == [(3, 3)] * 3
+    block = model.layer2[0]
+    assert isinstance(block.downsample[0], torch.nn.AvgPool2d) and len(block.convs) == 3  # four scales, one passed on
+    assert block.convs[0].in_channels == 52 and model.num_features == 2048  # 26 wide, doubled in the second stage
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["res2net50d", "resnest101e", "legacy_senet154"])
+def test_one_training_step_at_224_pixels(name):
+    config = compose(["experiment=aliproducts_original", f"model.name={name}", "model.pretrained=none"])
+    parts = {key: dict(config[key]) for key in ("model", "loss", "optimizer")}
+    shape = {"size": [224, 224], "channels": 3, "fit": "pad", "pad_value": 0, "interpolation": "bilinear"}
+    torch.manual_seed(0)
+    module = AliproductsModule(**parts, schedule=None, class_names=list("abcdefg"), preprocessing=shape)
+    optimizer = torch.optim.SGD(module.net.parameters(), lr=1e-3)
+    before = {key: value.clone() for key, value in module.net.named_parameters()}
+    batch = {"image": torch.rand(2, 3, 224, 224), "label": torch.tensor([1, 5])}
+    loss = module.train().training_step(batch, 0)
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    same = [key for key, value in module.net.named_parameters() if torch.equal(value, before[key])]
+    assert not same
