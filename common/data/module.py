@@ -144,7 +144,8 @@ class ImageData(pl.LightningDataModule):
     def records(self) -> tuple[pd.DataFrame, list[str]]:
         """The labelled images (see common/data/records.py) and the class names, index = label.
 
-        Columns `part` and `fold` are used as the split where the data set brings them. Rows whose bool column
+        Columns `part` and `fold` are used as the split where the data set brings them, `part` null where it does not
+        say; shares are then taken of these. Rows whose bool column
         `train_only` is true are trained on and never validated: pictures made from others, in the same group.
         """
         raise NotImplementedError(f"{type(self).__name__}.records")
@@ -192,9 +193,7 @@ class ImageData(pl.LightningDataModule):
             )
         if self.near_duplicates:
             table["group"] = self._near_duplicates(table, stored)
-        if stored is None and "part" in table:
-            stored = table
-        table[["part", "fold"]] = divide(table, self.shares, self.folds, self.seed, stored)
+        table[["part", "fold"]] = divide(table, self.shares, self.folds, self.seed, _known(table, stored))
         self._report_straddling(table)
         self._check_classes(table)
         self.table = table
@@ -371,6 +370,17 @@ class ImageData(pl.LightningDataModule):
         table = self.table.assign(**{"class": [self.class_names[label] for label in self.table["label"]]})
         self.folder.mkdir(parents=True, exist_ok=True)
         columns = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
+        if self._saved.exists():  # images that only other stages train on keep their places
+            before = pd.read_csv(self._saved, dtype=str, keep_default_na=False)
+            table = pd.concat([table[columns], before[~before["id"].isin(table["id"])]])
         partial_file = self.folder / f".folds.{os.getpid()}"
         table[columns].to_csv(partial_file, index=False)
         partial_file.replace(self._saved)
+
+
+def _known(table: pd.DataFrame, stored: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The places that images have already; what is stored counts for more than what the data set brings."""
+    if "part" not in table:
+        return stored
+    given = table[table["part"].notna()]
+    return given if stored is None else pd.concat([stored, given[~given["id"].isin(stored["id"])]])
