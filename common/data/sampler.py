@@ -8,7 +8,9 @@ from torch.utils.data import Sampler
 # How often a class is drawn: in proportion to its number of images to this power.
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 
-AGAIN = 2**32  # more than there are epochs: an image drawn again within an epoch gets the views of a later one
+AGAIN = (
+    2**32
+)  # more than there are epochs: an image drawn again within an epoch gets the views of a later one
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

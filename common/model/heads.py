@@ -19,7 +19,9 @@ class LinearHead(nn.Module):
     chunk: images whose logits exist at once in training, ≥ 1; None: all.
     """
 
-    pools = True  # all that it sees of a map is its mean: features can be computed once, see frozen_features.py
+    pools = (
+        True  # all that it sees of a map is its mean: features can be computed once, see frozen_features.py
+    )
 
     def __init__(
         self, in_features: int, num_classes: int, dropout: float = 0.0, chunk: int | None = None

@@ -91,9 +91,7 @@ class ArcFace(MarginLoss):
     easy: a margin only where θ < π/2; images that are further off get cos θ as it is, which is gentler at the start.
     """
 
-    def __init__(
-        self, scale: float, margin: float = 0.5, easy: bool = False, smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, scale: float, margin: float = 0.5, easy: bool = False, smoothing: float = 0.0) -> None:
         super().__init__(scale, smoothing)
         if not 0 <= margin <= math.pi / 2:
             raise PodiumError(f"loss.margin must be an angle in [0, 1.57] radians, got {margin}")
@@ -104,9 +102,7 @@ class ArcFace(MarginLoss):
         turned = cos * math.cos(self.margin) - sine(cos) * math.sin(self.margin)
         if self.easy:
             return torch.where(cos > 0, turned, cos)
-        return torch.where(
-            cos > -math.cos(self.margin), turned, cos - self.margin * math.sin(self.margin)
-        )
+        return torch.where(cos > -math.cos(self.margin), turned, cos - self.margin * math.sin(self.margin))
 
 
 class CosFace(MarginLoss):

@@ -30,7 +30,11 @@ def test_beta_of_one_is_inverse_frequency_and_its_limit():
 
 def test_each_loss_is_weighed_by_its_class_and_soft_targets_by_the_mean():
     plain = Seams(
-        target=None, loss=lambda outputs, target: outputs.sum(1), reduce=torch.mean, probabilities=None, predict=None
+        target=None,
+        loss=lambda outputs, target: outputs.sum(1),
+        reduce=torch.mean,
+        probabilities=None,
+        predict=None,
     )  # type: ignore[arg-type]
     callback = ClassWeights(0.99)
     callback.count(COUNTS)

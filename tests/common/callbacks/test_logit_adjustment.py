@@ -48,7 +48,13 @@ def test_leaves_alone_are_adjusted_and_come_first():
     callback = LogitAdjustment(1.0)
     callback.count(COUNTS)
     seams = callback.wrap(
-        Seams(target=None, loss=lambda outputs, target: seen.update(outputs), reduce=torch.mean, probabilities=None, predict=None)  # type: ignore[arg-type]
+        Seams(
+            target=None,
+            loss=lambda outputs, target: seen.update(outputs),
+            reduce=torch.mean,
+            probabilities=None,
+            predict=None,
+        )  # type: ignore[arg-type]
     )
     outputs = {"leaf": torch.zeros(2, 4), "group": torch.zeros(2, 2)}
     seams.loss(outputs, torch.tensor([0, 1]))
@@ -85,13 +91,15 @@ def test_logits_alone_become_blind_to_how_frequent_classes_are():
 
 
 def test_a_negative_tau_is_named():
-    with pytest.raises(PodiumError, match="callbacks.logit_adjustment.tau must be at least 0, got -1"):
+    with pytest.raises(PodiumError, match=r"callbacks.logit_adjustment.tau must be at least 0, got -1"):
         LogitAdjustment(-1)
 
 
 def test_a_margin_needs_cosines_and_is_refused():
     module = SimpleNamespace(loss_fn=ArcFace(24.0))
-    with pytest.raises(PodiumError, match="callbacks.logit_adjustment shifts logits, and .* ArcFace needs cosines"):
+    with pytest.raises(
+        PodiumError, match=r"callbacks.logit_adjustment shifts logits, and .* ArcFace needs cosines"
+    ):
         LogitAdjustment().setup(None, module, "fit")
     counted = LogitAdjustment()
     trainer = SimpleNamespace(datamodule=SimpleNamespace(class_counts=COUNTS))

@@ -157,7 +157,9 @@ def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teache
             ]
         logits = outputs["label"][row].tolist()
         if adjustment:
-            logits = [x + 0.8 * math.log(count / sum(COUNTS)) for x, count in zip(logits, COUNTS, strict=True)]
+            logits = [
+                x + 0.8 * math.log(count / sum(COUNTS)) for x, count in zip(logits, COUNTS, strict=True)
+            ]
         total = math.log(sum(math.exp(x) for x in logits))
         loss = -sum(t * (x - total) for t, x in zip(target, logits, strict=True))
         if levels:

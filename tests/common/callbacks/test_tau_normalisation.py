@@ -52,7 +52,10 @@ def test_it_equals_a_classifier_with_changed_weights(net, tau):
     [
         (lambda: TauNormalisation(1.5), r"callbacks.tau_normalisation.tau must be in \[0, 1\], got 1.5"),
         (lambda: TauNormalisation().before_predicting(Module(CosineHead(4, 3))), "the rows of a cosine head"),
-        (lambda: TauNormalisation().before_predicting(Module(nn.Linear(4, 2))), "a row for each of the 3 classes"),
+        (
+            lambda: TauNormalisation().before_predicting(Module(nn.Linear(4, 2))),
+            "a row for each of the 3 classes",
+        ),
     ],
 )
 def test_mistakes_are_named(make, message):

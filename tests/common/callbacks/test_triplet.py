@@ -74,12 +74,14 @@ def networks():
     task = {"num_classes": 4, "in_channels": 3, "image_size": (64, 64)}
     yield Bare(nn.Flatten(), nn.Linear(3 * 64 * 64, 5), nn.Linear(5, 4)), lambda net, x: net[1](net[0](x))
     for head in (LinearHead, CosineHead):
-        net = timm_model("test_resnet", head=head, **task).eval()  # batch norm by its statistics, the head as trained
+        net = timm_model(
+            "test_resnet", head=head, **task
+        ).eval()  # batch norm by its statistics, the head as trained
         net.head.train()
         yield net, lambda net, x: net.backbone(x).mean((-2, -1))
 
 
-@pytest.mark.parametrize(("network", "sees"), networks())
+@pytest.mark.parametrize(("network", "sees"), list(networks()))
 def test_the_features_are_those_that_the_classifier_sees(network, sees):
     callback = Triplet(weight=0.5, margin=0.7)
     callback.listen(network)
@@ -116,7 +118,10 @@ def test_low_precision_features_are_compared_in_float32():
     [
         (lambda: Triplet(weight=-1), "callbacks.triplet.weight must be at least 0, got -1"),
         (lambda: Triplet(margin=0), r"callbacks.triplet.margin must be in \(0, 2\], got 0"),
-        (lambda: Triplet().listen(nn.Linear(2, 2)), r"callbacks.triplet: the model does not say .* get_classifier\(\)"),
+        (
+            lambda: Triplet().listen(nn.Linear(2, 2)),
+            r"callbacks.triplet: the model does not say .* get_classifier\(\)",
+        ),
     ],
 )
 def test_mistakes_are_named(make, message):

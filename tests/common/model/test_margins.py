@@ -63,7 +63,8 @@ def loss_by_hand(loss, cosines: Tensor, target: Tensor) -> list[float]:
         if isinstance(t, int):
             t = [float(k == t) for k in range(len(row))]
         logits = [
-            SCALE * (cos + share * (reduced_by_hand(loss, cos) - cos)) for cos, share in zip(row, t, strict=True)
+            SCALE * (cos + share * (reduced_by_hand(loss, cos) - cos))
+            for cos, share in zip(row, t, strict=True)
         ]
         total = math.log(sum(math.exp(x) for x in logits))
         t = [(1 - loss.smoothing) * share + loss.smoothing / len(row) for share in t]
@@ -77,9 +78,7 @@ def test_loss_is_its_formula_for_each_sample(loss, target):
     cosines = some_cosines()
     expected = torch.tensor(loss_by_hand(loss, cosines, target), dtype=torch.float64)
     torch.testing.assert_close(loss.train()(SCALE * cosines, target), expected)
-    torch.testing.assert_close(
-        loss(SCALE * cosines.float(), target), expected.float(), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(loss(SCALE * cosines.float(), target), expected.float(), rtol=1e-4, atol=1e-4)
 
 
 @every_loss
@@ -129,8 +128,14 @@ def test_sine_is_that_of_the_angle():
 @pytest.mark.parametrize(
     ("loss", "other"),
     [
-        (ArcFace(SCALE, margin=0.5), partial(metric_losses.ArcFaceLoss, margin=math.degrees(0.5), scale=SCALE)),
-        (ArcFace(SCALE, margin=1.3), partial(metric_losses.ArcFaceLoss, margin=math.degrees(1.3), scale=SCALE)),
+        (
+            ArcFace(SCALE, margin=0.5),
+            partial(metric_losses.ArcFaceLoss, margin=math.degrees(0.5), scale=SCALE),
+        ),
+        (
+            ArcFace(SCALE, margin=1.3),
+            partial(metric_losses.ArcFaceLoss, margin=math.degrees(1.3), scale=SCALE),
+        ),
         (CosFace(SCALE, margin=0.35), partial(metric_losses.CosFaceLoss, margin=0.35, scale=SCALE)),
         # there the length of the features is the scale
         (SphereFace(SCALE, margin=4), partial(metric_losses.SphereFaceLoss, margin=4, scale=1)),
@@ -186,7 +191,7 @@ def test_the_rows_of_the_classes_are_in_the_checkpoint_and_the_margin_is_not_in_
     assert module.state_dict()["net.head.fc.weight"].shape[0] == 4
     assert not any(name.startswith("loss_fn") for name in module.state_dict())
     batch = {"image": torch.rand(3, 1, 32, 32), "label": torch.tensor([0, 1, 3])}
-    training = float(module.training_step(batch, 0))
+    training = module.training_step(batch, 0).item()
     module.eval()
     with torch.no_grad():
         logits = module(batch["image"])
@@ -199,14 +204,26 @@ def test_the_rows_of_the_classes_are_in_the_checkpoint_and_the_margin_is_not_in_
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: classifier({}, ARCFACE), "ArcFace needs a network with a cosine head: choose model=timm_cosine"),
-        (lambda: classifier(HEAD, {**ARCFACE, "scale": 30.0}), "loss.scale must be the head's, 24.0, got 30.0"),
+        (
+            lambda: classifier({}, ARCFACE),
+            "ArcFace needs a network with a cosine head: choose model=timm_cosine",
+        ),
+        (
+            lambda: classifier(HEAD, {**ARCFACE, "scale": 30.0}),
+            "loss.scale must be the head's, 24.0, got 30.0",
+        ),
         (lambda: ArcFace(2.0)(torch.tensor([[1.0, -2.5]]), torch.tensor([0])), "reach from -2.5 to 1.0"),
         (lambda: ArcFace(32, margin=28.6), r"loss.margin must be an angle in \[0, 1.57\] radians, got 28.6"),
         (lambda: CosFace(32, margin=-0.1), r"loss.margin must be in \[0, 1\], got -0.1"),
-        (lambda: SphereFace(32, margin=0.5), "loss.margin must be at least 1, the factor of the angle, got 0.5"),
+        (
+            lambda: SphereFace(32, margin=0.5),
+            "loss.margin must be at least 1, the factor of the angle, got 0.5",
+        ),
         (lambda: CosineHead(4, 3, scale=0), "model.head.scale must be above 0, got 0"),
-        (lambda: timm_model("test_vit", num_classes=3, in_channels=3, image_size=(160, 160), **HEAD), "not a map"),
+        (
+            lambda: timm_model("test_vit", num_classes=3, in_channels=3, image_size=(160, 160), **HEAD),
+            "not a map",
+        ),
     ],
 )
 def test_mistakes_are_named(make, message):
@@ -219,8 +236,9 @@ def test_a_loss_takes_its_scale_from_the_head(name, toy):
     config = toy(f"loss={name}", "model=timm_cosine", "model.head.scale=20")
     assert config["loss"]["scale"] == 20
     check(config)
-    with pytest.raises(
-        PodiumError, match=f"conf/loss/{name}.yaml: loss.scale is taken from model.head.scale, which is not there"
-    ):
-        toy(f"loss={name}")
-    check(toy("model=resnet18", "model.head={_target_: common.model.heads.CosineHead, scale: 8}", f"loss={name}"))
+
+
+def test_a_scale_that_no_head_has_is_named(toy):
+    wanted = "conf/loss/arcface.yaml: loss.scale is taken from model.head.scale, which is not there"
+    with pytest.raises(PodiumError, match=wanted):
+        toy("loss=arcface")
