@@ -1,0 +1,156 @@
+"""CASIA HWDB: handwritten Chinese characters, in .gnt files as CASIA ships them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.data.module import ImageData
+from common.data.pack import file_keys
+from common.data.raw import Raw
+from common.data.records import COLUMNS
+from common.errors import PodiumError
+from competitions.hccr import tags
+from competitions.hccr.files import gnt_files, pictures
+from competitions.hccr.gnt import Fault, GntIndex
+from competitions.hccr.sample import write_sample
+
+# The first that is found in a file's name, the zip's included, says what the file is for; what has none is trained on.
+PARTS = {
+    "unlabelled": re.compile(r"unlabell?ed"),
+    "score": re.compile(r"(?<![a-z])(tst|test)"),
+    "valid": re.compile(r"(?<![a-z])valid"),
+}
+
+
+class HccrData(ImageData):
+    """Grey pictures of single characters, of any size, in .gnt files or zips of them, anywhere below the root.
+
+    A file whose name holds «tst» or «test» is scored and never trained on; «unlabelled», or only unknown tags, is for
+    the submission; «valid» is validated; all others are trained on. Parts and folds keep writers whole: a file is a
+    writer's, and where characters come again in it, each round of them is another's.
+
+    Classes are the characters that are trained on, in the order of their GB codes, or those of `lexicon`. What is
+    wrong with files, and tags that are no class, is listed in `gnt_faults.csv`, beside the split.
+
+    Args:
+        lexicon: file with a character a line, such as the original's lexicon3755.txt: class = line number.
+        others: see ImageData.
+    """
+
+    def __init__(self, *, lexicon: str | None = None, **others: Any) -> None:
+        super().__init__(**others)
+        self.lexicon = Path(lexicon) if lexicon else None
+        self.allow_absent_classes = lexicon is not None
+
+    def prepare(self) -> Path:
+        """Unpack the zips; returns the root."""
+        gnt_files(self.root)
+        return self.root
+
+    def records(self) -> tuple[pd.DataFrame, list[str]]:
+        table, index = self._table()
+        table = table[(table["part"] != "unlabelled").to_numpy()]
+        trained = table["part"].isna() & (table["code"] != 0)
+        if not trained.any():
+            raise PodiumError(
+                f"{self.root}: no record to train on: {len(table)} in files that are named as tests, or with unknown tags"
+            )
+        names = tags.read_lexicon(self.lexicon) if self.lexicon else _by_code(table.loc[trained, "code"])
+        label_of = {name: label for label, name in enumerate(names)}
+        characters = tags.characters(table["code"].to_numpy())
+        table["label"] = [label_of.get(name, -1) for name in characters]
+        unknown = table["label"] == -1
+        faults = list(index.faults)
+        for row, name in zip(table.index[unknown], np.array(characters)[unknown], strict=True):
+            said = f"its tag «{name}» is no class" if name else "its tag is unknown"
+            faults.append(Fault(str(index.files[index.file[row]]), int(index.offset[row]), said))
+        self._report(faults, len(index))
+        kept = table[~unknown].sort_values("id", ignore_index=True)
+        return kept[[*COLUMNS, "part"]], names
+
+    def test_records(self) -> pd.DataFrame:
+        """The records of unlabelled files, or else those that are scored."""
+        table, index = self._table()
+        self._report(list(index.faults), len(index))
+        for part in ("unlabelled", "score"):
+            found = table[(table["part"] == part).to_numpy()]
+            if len(found):
+                return found.assign(label=np.int64(-1))[COLUMNS].reset_index(drop=True)
+        return super().test_records()
+
+    def picture_keys(self, table: pd.DataFrame) -> np.ndarray:
+        raws = [Raw.parse(path) for path in table["path"]]  # pictures without labels may be files of their own
+        files = [raw.file if raw else path for raw, path in zip(raws, table["path"], strict=True)]
+        return file_keys(files, [raw[1:] if raw else None for raw in raws])
+
+    @classmethod
+    def write_sample(cls, root: Path, seed: int = 0) -> None:
+        write_sample(root, seed)
+
+    def _table(self) -> tuple[pd.DataFrame, GntIndex]:
+        """All records in the order of files, with columns `code` and `part`, and their index."""
+        files = gnt_files(self.root)
+        index = GntIndex.of([path for _, path in files])
+        ids, paths = pictures(files, index)
+        known = np.bincount(index.file, index.code > 0, len(files)) > 0
+        parts = [_part(name) if any_known else "unlabelled" for (name, _), any_known in zip(files, known, strict=True)]
+        table = pd.DataFrame(
+            {
+                "id": ids,
+                "path": paths,
+                "group": writers(files, index),
+                "source": "",
+                "code": index.code,
+                "part": np.array(parts, object)[index.file],
+            }
+        )
+        return table, index
+
+    def _report(self, faults: list[Fault], count: int) -> None:
+        path = self.folder / "gnt_faults.csv"
+        if not faults:
+            path.unlink(missing_ok=True)
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame([vars(fault) for fault in faults]).to_csv(path, index=False)
+        said = f"{len(faults)} records cannot be used; they are listed with file and offset in {path}"
+        if len(faults) > self.max_bad_share * (count + len(faults)):
+            raise PodiumError(
+                f"{said}\nThat is more than data.max_bad_share={self.max_bad_share}: mend the files, or raise the "
+                f"share. The first: {faults[0]}"
+            )
+        print(f"left out: {said}")
+
+
+def writers(files: list[tuple[str, Path]], index: GntIndex) -> list[str]:
+    """Who wrote each record: its file's name, and a number where its file holds several writers' one after the other.
+
+    Nobody writes all characters twice: where a file has more than one and a half records a character, a writer begins
+    where a character comes again that the one before has written.
+    """
+    found: list[str] = []
+    for number, (name, _) in enumerate(files):
+        codes = index.code[index.file == number].tolist()
+        if len(codes) <= 1.5 * len(set(codes)) or not any(codes):
+            found += [name] * len(codes)
+            continue
+        written: set[int] = set()
+        writer = 0
+        for code in codes:
+            if code in written:
+                writer, written = writer + 1, set()
+            written.add(code)
+            found.append(f"{name}/{writer}")
+    return found
+
+
+def _part(name: str) -> str | None:
+    """What a file is for, by its name; None where it is trained on."""
+    return next((part for part, word in PARTS.items() if word.search(name.lower())), None)
+
+
+def _by_code(codes: pd.Series) -> list[str]:
+    return [tags.character(int(code)) for code in np.unique(codes.to_numpy())]

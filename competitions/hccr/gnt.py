@@ -1,0 +1,247 @@
+"""CASIA's .gnt files: an index over any number of them, their pictures by memory map, and a writer.
+
+A file is a row of records, little endian: uint32 size = 10 + width · height, a tag of two bytes (see tags.py), uint16
+width, uint16 height, then grey pixels row by row, paper white. Liu, Yin, Wang, Wang, ICDAR 2011.
+
+Only a record's size tells where the next one begins. So sizes are followed a few thousand at a time by the least that
+Python can do, and all else is checked on arrays. Where a header contradicts itself, the next one is looked for at every
+byte: width, height and size must fit, which chance hardly does.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import PodiumError
+from competitions.hccr import tags
+
+HEADER = np.dtype([("size", "<u4"), ("tag", ">u2"), ("width", "<u2"), ("height", "<u2")])
+HEAD = HEADER.itemsize  # 10 bytes
+LARGEST = 4096  # pixels a side: what claims to be larger is damaged
+BATCH = 4096  # records
+WINDOW, LARGEST_WINDOW = 2**14, 2**22  # bytes in which a lost header is looked for at a time
+MAPS = 256  # files kept mapped, each of which holds a file descriptor
+
+Image = NDArray[np.uint8]
+_read_size = struct.Struct("<I").unpack_from
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong at an offset of a file, in a few words, and how many bytes from there on are skipped for it."""
+
+    file: str
+    offset: int
+    reason: str
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}: byte {self.offset}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class GntIndex:
+    """Where the records of several files are, as arrays (N,), and what is wrong with the files.
+
+    file: int32, of `files`. number: int32, of the record in its file, from 0, lost ones not counted. offset: int64, of
+    its header. tag: uint16, as stored. code: uint16, see tags.py. width, height: uint16.
+    """
+
+    files: tuple[Path, ...]
+    file: NDArray[np.int32]
+    number: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    tag: tags.Tags
+    code: tags.Tags
+    width: NDArray[np.uint16]
+    height: NDArray[np.uint16]
+    faults: tuple[Fault, ...]
+    _maps: dict[int, Image] = field(default_factory=dict, repr=False)  # of `files`
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> "GntIndex":
+        """Read the headers of these files; faults of files and records are collected, never raised."""
+        offsets, headers, faults = [], [], []
+        for path in files:
+            found, header, wrong = read_headers(path)
+            offsets.append(found)
+            headers.append(header)
+            faults += wrong
+        counts = [len(found) for found in offsets]
+        joined = np.concatenate(headers) if headers else np.empty(0, HEADER)
+        return cls(
+            tuple(files),
+            np.repeat(np.arange(len(files), dtype=np.int32), counts),
+            np.concatenate([np.arange(count, dtype=np.int32) for count in counts] or [np.empty(0, np.int32)]),
+            np.concatenate(offsets) if offsets else np.empty(0, np.int64),
+            joined["tag"].astype(np.uint16),
+            np.concatenate(
+                [tags.codes(header["tag"].astype(np.uint16)) for header in headers] or [np.empty(0, np.uint16)]
+            ),
+            joined["width"].copy(),
+            joined["height"].copy(),
+            tuple(faults),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def __getitem__(self, index: int) -> Image:
+        """The picture of a record: uint8 (H, W), a read-only view of its file."""
+        file = int(self.file[index])
+        data = self._maps.get(file)
+        if data is None:
+            if len(self._maps) >= MAPS:
+                self._maps.clear()
+            data = self._maps[file] = np.asarray(np.memmap(self.files[file], np.uint8, mode="r"))
+        start, height, width = int(self.offset[index]) + HEAD, int(self.height[index]), int(self.width[index])
+        return data[start : start + height * width].reshape(height, width)
+
+
+def read_headers(path: Path) -> tuple[NDArray[np.int64], NDArray[Any], list[Fault]]:
+    """Offsets int64 (N,) and headers HEADER (N,) of a file's sound records, ascending, and the file's faults."""
+    try:
+        with path.open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length == 0:
+                return np.empty(0, np.int64), np.empty(0, HEADER), [Fault(str(path), 0, "the file is empty")]
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _walk(str(path), data)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return np.empty(0, np.int64), np.empty(0, HEADER), [Fault(str(path), 0, reason)]
+
+
+def _walk(name: str, data: mmap.mmap) -> tuple[NDArray[np.int64], NDArray[Any], list[Fault]]:
+    at, end, faults = 0, len(data), []
+    offsets: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    headers: list[NDArray[Any]] = [np.empty(0, HEADER)]
+    while at < end:
+        found = np.array(_follow(data, at), np.int64)
+        header = _headers(data, found[found <= end - HEAD])
+        sound = _is_sound(header) & (found[: len(header)] + header["size"] <= end)
+        count = len(sound) if sound.all() else int(sound.argmin())
+        if count:
+            offsets.append(found[:count])
+            headers.append(header[:count])
+            _release(data, at, int(found[count - 1]))
+            at = int(found[count - 1]) + int(header["size"][count - 1])
+        if count == BATCH or at == end:
+            continue
+        # The record before may be at fault: a size that is too large, yet fits its sides, swallows what follows.
+        last = next((i for i in range(len(offsets) - 1, -1, -1) if len(offsets[i])), 0)
+        before = int(offsets[last][-1]) if len(offsets[last]) else -HEAD
+        resumed = _search(data, max(before + HEAD, _after(faults)))
+        if resumed < at:
+            offsets[last], headers[last] = offsets[last][:-1], headers[last][:-1]
+            faults.append(Fault(name, before, f"overlaps the record at byte {resumed}", resumed - before))
+        else:
+            faults.append(Fault(name, at, _reason(data, at), resumed - at))
+        at = resumed
+    return np.concatenate(offsets), np.concatenate(headers), faults
+
+
+def _follow(data: mmap.mmap, at: int) -> list[int]:
+    """Offsets of up to BATCH records, by their sizes alone, from `at` on."""
+    offsets: list[int] = []
+    append, read = offsets.append, _read_size
+    try:
+        for _ in repeat(None, BATCH):  # bounded, as a size of 0 would stay where it is
+            (size,) = read(data, at)
+            append(at)
+            at += size
+    except struct.error:
+        pass  # the file ends
+    return offsets
+
+
+def _headers(data: mmap.mmap, offsets: NDArray[np.int64]) -> NDArray[Any]:
+    """The headers at these offsets, copied: HEADER (N,)."""
+    if not len(offsets):
+        return np.empty(0, HEADER)
+    return np.ndarray((len(data) - HEAD + 1,), HEADER, data, strides=(1,))[offsets]
+
+
+def _is_sound(header: NDArray[Any]) -> NDArray[np.bool_]:
+    width, height = header["width"].astype(np.int64), header["height"].astype(np.int64)
+    sides = (width > 0) & (height > 0) & (width <= LARGEST) & (height <= LARGEST)
+    return sides & (header["size"] == HEAD + width * height)
+
+
+def _search(data: mmap.mmap, start: int) -> int:
+    """Offset of the first header from `start` on that a record can be behind; the end of the file if there is none.
+
+    Its tag must be one, or another sound header or the end of the file must follow.
+    """
+    end, window = len(data), WINDOW
+    while start <= end - HEAD:
+        stop = min(start + window, end - HEAD + 1)
+        header = np.ndarray((stop - start,), HEADER, data, offset=start, strides=(1,))
+        small = np.flatnonzero(header["size"] - np.uint32(HEAD + 1) < LARGEST**2)  # few sizes are possible at all
+        small = small[_is_sound(header[small])]
+        for at in (start + small).tolist():
+            found = _headers(data, np.array([at]))
+            after = at + int(found["size"][0])
+            if after > end:
+                continue
+            follows = after == end or (
+                after <= end - HEAD and bool(_is_sound(_headers(data, np.array([after])))[0])
+            )
+            if follows or bool(tags.plausible(found["tag"].astype(np.uint16))[0]):
+                return at
+        start, window = stop, min(2 * window, LARGEST_WINDOW)
+    return end
+
+
+def _after(faults: list[Fault]) -> int:
+    """What has been searched and found wanting is not searched again."""
+    return faults[-1].offset + 1 if faults else 0
+
+
+def _reason(data: mmap.mmap, at: int) -> str:
+    left = len(data) - at
+    if left < HEAD:
+        return f"cut short: a header takes {HEAD} bytes, {left} are left"
+    size, _, width, height = (int(value) for value in _headers(data, np.array([at]))[0])
+    if width == 0 or height == 0:
+        return f"zero-sized: {width} x {height} pixels"
+    if size != HEAD + width * height:
+        return f"corrupted: its size says {size} bytes, {width} x {height} pixels need {HEAD + width * height}"
+    if max(width, height) > LARGEST:
+        return f"corrupted: {width} x {height} pixels, more than {LARGEST} a side"
+    return f"cut short: it takes {size} bytes, {left} are left"
+
+
+def _release(data: mmap.mmap, start: int, stop: int) -> None:
+    """Let go of pages that have been read, so that indexing takes little memory however large the file is."""
+    start -= start % mmap.PAGESIZE
+    if hasattr(mmap, "MADV_DONTNEED") and stop > start:
+        data.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
+
+def write(path: Path, stored_tags: Iterable[int], images: Iterable[Image]) -> int:
+    """Write records to a file; returns how many. What was read by an index is written byte for byte.
+
+    stored_tags: see tags.py. images: uint8 (H, W) each. Raises PodiumError for what a record cannot hold.
+    """
+    count = 0
+    with path.open("wb") as file:
+        for tag, image in zip(stored_tags, images, strict=True):
+            if image.dtype != np.uint8 or image.ndim != 2 or not 0 < min(image.shape) <= max(image.shape) <= LARGEST:
+                raise PodiumError(
+                    f"{path}: record {count} must be uint8 (height, width) of 1 to {LARGEST} pixels a side, "
+                    f"got {image.dtype} {image.shape}"
+                )
+            height, width = image.shape
+            file.write(np.array((HEAD + height * width, tag, width, height), HEADER).tobytes())
+            file.write(np.ascontiguousarray(image))
+            count += 1
+    return count

@@ -1,0 +1,199 @@
+"""From a character as it was scanned or photographed to white ink on black: the part `data.picture`.
+
+The same function prepares training, packing, predictions of files and of single photographs, and exported models.
+Pictures are grey, uint8 (H, W, 1), of any size.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.images import Image
+from common.errors import PodiumError
+
+Grey = NDArray[np.uint8]  # (H, W)
+
+
+class Levelled:
+    """Ink of full strength on even black, cut out: for records and for photographs alike.
+
+    1. *Size.* A picture longer than `LONGEST` is shrunk to it.
+    2. *Polarity.* White ink on black paper is inverted, see `is_light_on_dark`.
+    3. *Levelling.* Each pixel is divided by the paper's brightness at its place, see `paper_of`; what the paper reflects
+       becomes 0, ink up to 1.
+    4. *Contrast.* Otsu's threshold parts ink from paper (IEEE Trans. SMC, 1979). The mean of the paper and a little more
+       becomes black, the mean of the ink nearly white, whatever the pen and the light.
+    5. *Crop* to the ink, without specks, and a margin. `data.fit=pad` then keeps its aspect.
+
+    A picture without contrast comes out black.
+
+    Args:
+        margin: around the ink, as a share of its longer side, in [0, 1].
+    """
+
+    LONGEST = 512  # pixels; the strokes of a character that fills a tenth of it can still be read
+    LEAST = 10  # greys between paper and ink; less is noise
+    SPECK = 0.01  # of the largest piece of ink
+
+    def __init__(self, margin: float = 0.06) -> None:
+        if not 0 <= margin <= 1:
+            raise PodiumError(f"data.picture.margin must be in [0, 1], got {margin}")
+        self.margin = margin
+
+    def __call__(self, image: Image) -> Image:
+        grey = _at_most(image, self.LONGEST)
+        if is_light_on_dark(grey):
+            grey = cv2.bitwise_not(grey)
+        paper = paper_of(grey)
+        ink = cv2.bitwise_not(cv2.divide(grey, paper, scale=255))  # 255 - 255 · grey / paper, at least 0
+        _, mask = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+        white = cv2.mean(ink, mask)[0]
+        black = cv2.mean(ink, 1 - mask)[0]
+        if (white - black) * cv2.mean(paper)[0] < self.LEAST * 255 or not mask.any():
+            return np.zeros((*ink.shape, 1), np.uint8)
+        lowest = black + 0.15 * (white - black)
+        ink = cv2.convertScaleAbs(cv2.subtract(ink, lowest), alpha=255 / (white - black))
+        return _cropped(ink, _box(mask, self.SPECK), self.margin)[:, :, None]
+
+
+class Original:
+    """Inversion and the grey map of the original's gnt2gnt.cpp: for ink on white paper, as in .gnt files.
+
+    With m the mean of all pixels above 0 (their number increased by 0.1): where m < 110, s their deviation from it, a
+    Gaussian of 3 x 3 pixels, then x → min(255, a · x^p) with p = ln(185 / 225) / ln(m / (m + 2 s)) and a = 185 / m^p,
+    cut to a whole number, on what is above 0 after the blur: m becomes 185, m + 2 s becomes 225. m and s are those from
+    before the blur, whose halos count as ink: so it was. Where the map would divide by 0, such as for a blank picture,
+    this step is left out. `data.fit=stretch` and `data.interpolation=bilinear` do the rest.
+
+    https://github.com/HuiyanWen/GNT_OP
+    """
+
+    def __call__(self, image: Image) -> Image:
+        ink = cv2.bitwise_not(image[:, :, 0])
+        counts = np.bincount(ink.reshape(-1), minlength=256)
+        counts[0] = 0
+        number = counts.sum() + 0.1
+        mean = float(counts @ _GREYS / number)
+        if mean < 110:
+            deviation = math.sqrt(counts @ (_GREYS - mean) ** 2 / number)
+            table = _power(mean, deviation)
+            if table is not None:
+                ink = cv2.LUT(cv2.GaussianBlur(ink, (3, 3), 0), table)
+        return ink[:, :, None]
+
+
+class Plain:
+    """Inversion alone: for ink on white paper, as in .gnt files."""
+
+    def __call__(self, image: Image) -> Image:
+        return cv2.bitwise_not(image[:, :, 0])[:, :, None]
+
+
+_GREYS = np.arange(256.0)
+
+
+def _power(mean: float, deviation: float) -> Grey | None:
+    """The original's map of each grey; None where it is undefined."""
+    if mean <= 0 or deviation <= 0:
+        return None
+    ratio = math.log(mean / (mean + 2 * deviation))
+    if ratio == 0:
+        return None
+    p = math.log(185 / 225) / ratio
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        mapped = 185 / np.power(mean, p) * np.power(_GREYS, p)
+    return None if np.isnan(mapped).any() else np.minimum(255, mapped).astype(np.uint8)
+
+
+def _surfaces(side: int) -> NDArray[np.float32]:
+    """The quadratic surfaces 1, x, y, x², xy, y² on a square grid, the first 16 x 16 orthonormal: float32 (6, side²)."""
+    squares = []
+    for count in (16, side):
+        at = (np.arange(count) + 0.5) / count * 2 - 1
+        x, y = (axis.reshape(-1) for axis in np.meshgrid(at, at))
+        squares.append(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]))
+    return np.ascontiguousarray(np.linalg.inv(np.linalg.qr(squares[0].T)[1]).T @ squares[1], np.float32)
+
+
+_COARSE, _FINE = 16, 32  # sides at which surfaces are fitted, and the paper is found
+_SURFACES, _FINE_SURFACES = _surfaces(_COARSE), _surfaces(_FINE)
+_AT_BORDER = np.pad(np.zeros((_COARSE - 2, _COARSE - 2), bool), 1, constant_values=True).reshape(-1)
+_INSIDE_LESS_BORDER = np.where(_AT_BORDER, -1 / _AT_BORDER.sum(), 1 / (~_AT_BORDER).sum()).astype(np.float32)
+
+
+def is_light_on_dark(grey: Grey) -> bool:
+    """Whether the ink is lighter than the paper: uint8 (H, W).
+
+    Paper is what most of a picture shows, and more so at its border. Uneven light is taken away first, as a quadratic
+    surface. Then the ink is on the side to which the greys lean (their skewness) and where the inside of the picture
+    differs from its border. Where that hardly tells, as for 一 that is cut out closely, pure white or pure black is paper.
+    """
+    small = _grid(grey, _COARSE)
+    rest = small - _SURFACES.T @ (_SURFACES @ small)
+    squares = rest * rest
+    spread = math.sqrt(squares.mean())
+    if spread < 1e-3:
+        return False
+    lean = float(squares @ rest) / len(rest) / spread**3 + float(rest @ _INSIDE_LESS_BORDER) / spread
+    if abs(lean) < 1:
+        pure_white, pure_black = (float((grey == value).mean()) for value in (255, 0))
+        if max(pure_white, pure_black) >= 0.1:
+            return pure_black > pure_white
+    return lean > 0
+
+
+def paper_of(grey: Grey) -> Grey:
+    """The brightness of the paper at each place of a picture with dark ink, uint8 (H, W), at least 1.
+
+    A quadratic surface, fitted twice, the second time without what is clearly darker than the first, tells how the light
+    falls off. Of what differs from it, at 32 x 32, a closing removes all that is darker than its surroundings and
+    narrower than a third of the picture: shadows stay.
+    """
+    small = _grid(grey, _COARSE)
+    rest = small - _SURFACES.T @ (_SURFACES @ small)
+    kept = _SURFACES * (rest * np.abs(rest) >= -(rest @ rest) / len(rest))  # less than one deviation darker
+    fitted = np.linalg.solve(kept @ _SURFACES.T + 1e-4 * np.eye(6, dtype=np.float32), kept @ small)
+    surface = np.maximum(_FINE_SURFACES.T @ fitted, 16).reshape(_FINE, _FINE)
+    closed = cv2.morphologyEx(_grid(grey, _FINE).reshape(_FINE, _FINE) / surface, cv2.MORPH_CLOSE, _THIRD)
+    paper = np.clip(cv2.blur(closed, (5, 5)) * surface, 1, 255).astype(np.uint8)
+    return cv2.resize(paper, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+_THIRD = np.ones((11, 11), np.uint8)
+
+
+def _grid(grey: Grey, side: int) -> NDArray[np.float32]:
+    """The means of a picture on a square grid, float32 (side²,)."""
+    return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA).reshape(-1).astype(np.float32)
+
+
+def _at_most(image: Image, longest: int) -> Grey:
+    """uint8 (H, W, 1), shrunk by area where its longer side is longer → uint8 (H', W')."""
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image[:, :, 0]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _box(mask: Grey, speck: float) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) of all connected pieces that are no specks."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    stats = stats[1:]  # the first is the paper
+    area = stats[:, cv2.CC_STAT_AREA]
+    stats = stats[area >= speck * area.max()]
+    left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
+    right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
+    return int(left.min()), int(top.min()), int(right.max()), int(bottom.max())
+
+
+def _cropped(ink: Grey, box: tuple[int, int, int, int], margin: float) -> Grey:
+    """What the box holds, in a black frame."""
+    left, top, right, bottom = box
+    frame = round(margin * max(right - left, bottom - top))
+    return cv2.copyMakeBorder(
+        ink[top:bottom, left:right], frame, frame, frame, frame, cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED, value=0
+    )
