@@ -15,7 +15,7 @@ pytest = exec '$(PY)' -m pytest -q
 installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare sweep blend predict evaluate config doctor weights install-tensorboard install-wandb \
+.PHONY: help train prepare pack sweep blend predict evaluate export config doctor weights install-tensorboard install-wandb \
         install-joblib install-ray install-slurm bench test test-slow lint clean
 
 ##@ Use
@@ -25,6 +25,9 @@ train: $(ready) ## Train a model; the same command again takes an interrupted ru
 
 prepare: $(ready) ## Make what training reads instead of the raw data, where a competition does so; train does it too
 	@$(podium) prepare $(overrides)
+
+pack: $(ready) ## Decode the pictures once into a file that training maps; train does it too where they are many
+	@$(podium) pack $(overrides)
 
 sweep: $(ready) ## Train the rows of a table, each for several seeds, and rank them
 	@$(podium) sweep $(overrides)
@@ -37,6 +40,9 @@ predict: $(ready) ## Predict the pictures of a folder, or write the submission
 
 evaluate: $(ready) ## Score a run on pictures whose class is known
 	@$(podium) evaluate $(overrides)
+
+export: $(ready) ## Write a run's model as files that predict without torch, each checked
+	@$(podium) export $(overrides)
 
 config: $(ready) ## Print the configuration that a run would have
 	@$(podium) config $(overrides)

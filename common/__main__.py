@@ -90,11 +90,31 @@ def prepare(arguments: list[str]) -> int:
 
     config = configure(arguments)
 
+    from common.run import folder
     from common.run.job import make_data
-    from common.run.train import SAMPLES, with_data
+    from common.run.train import with_data
 
-    data = make_data(with_data(OmegaConf.to_container(config)), SAMPLES)  # type: ignore[arg-type]
+    data = make_data(with_data(OmegaConf.to_container(config)), folder.DATA)  # type: ignore[arg-type]
     print(f"ready: {data.prepare()}")
+    return 0
+
+
+def pack(arguments: list[str]) -> int:
+    """Pack what each stage reads; those that read alike share a pack."""
+    from omegaconf import OmegaConf
+
+    from common.config.configure import configure
+
+    config = configure(arguments)
+
+    from common.run import folder
+    from common.run.job import make_data
+    from common.run.stages import jobs_of
+    from common.run.train import with_data
+
+    whole = with_data(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    for first, *_ in jobs_of(whole):
+        make_data(first.config, folder.DATA / whole["competition"]).pack()
     return 0
 
 
@@ -136,8 +156,20 @@ def blend(arguments: list[str]) -> int:
     return 0
 
 
+def export(arguments: list[str]) -> int:
+    from common.config.options import parse
+    from common.deliver.export import Export, Mismatch, export
+
+    try:
+        export(parse(Export, arguments))
+    except Mismatch as mismatch:
+        print(f"error: {mismatch}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def bench(arguments: list[str]) -> int:
-    """`bench=speed`, `yardstick` or `distillation`, which live with the tests; all other words are theirs."""
+    """`bench=speed` or another of the benchmarks that live with the tests; all other words are theirs."""
     from importlib import import_module
 
     from common.config.overrides import parse
@@ -145,7 +177,7 @@ def bench(arguments: list[str]) -> int:
 
     chosen = [word for word in arguments if word.startswith("bench=")]
     name = str(parse(chosen)[-1].value) if chosen else "speed"
-    one_of("bench", name, ("speed", "yardstick", "distillation"))
+    one_of("bench", name, ("speed", "yardstick", "distillation", "export", "gnt", "many_classes", "cleaning", "index"))
     measure = import_module(f"tests.bench.{name}").main
 
     from common.callbacks.checkpoints import Stopped
@@ -168,10 +200,12 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "job": job,
     "prepare": prepare,
+    "pack": pack,
     "sweep": sweep,
     "predict": predict,
     "evaluate": evaluate,
     "blend": blend,
+    "export": export,
     "config": config,
     "bench": bench,
     "doctor": doctor,

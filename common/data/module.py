@@ -1,6 +1,7 @@
 """ImageData: from a competition's records to batches, the same way for every competition."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from common.data import pixels
 from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
+from common.data.features import Features
 from common.data.folds import PARTS, divide
-from common.data.images import ImageError, fit_to, read
+from common.data.images import Image, ImageError, fit_to, needed, read
+from common.data.pack import Pack, file_keys
+from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
 from common.data.unlabelled import taught_records
 from common.data.views import make_views
@@ -27,7 +31,7 @@ from common.errors import PodiumError
 
 
 class ImageData(pl.LightningDataModule):
-    """Reads records, decodes every image once, splits by group, serves batches.
+    """Reads records, decodes every image once (into memory or a pack), splits by group, serves batches.
 
     A competition says where its images are (`records`), what is to be predicted (`test_records`) and how to draw
     sample data (`write_sample`).
@@ -41,6 +45,7 @@ class ImageData(pl.LightningDataModule):
         fit: how an image is brought to `size`: stretch, pad (whole image, centred on `pad_value`) or crop (centre).
         pad_value: 0..255.
         interpolation: area, bilinear or bicubic.
+        picture: part that makes another picture of one as it was read, before `fit`: uint8 (H, W, C) → uint8.
         batch_size: images a training batch and device.
         sampling: how often a class is drawn: natural (each image once an epoch), sqrt (in proportion to the square root
             of its number of images) or balanced (all alike). An epoch keeps its length.
@@ -54,12 +59,16 @@ class ImageData(pl.LightningDataModule):
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
         corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
+        in_memory_bytes: more than that of fitted pixels, ≥ 0, are packed in a file and mapped, not kept in memory.
+            Fewer are read from a pack where it has them all. Image views need pictures as they are: never packed.
         seed: of the split, the order and the views.
         views: `{"image": [...], "batch": {...}}`, see common/data/views.py.
         folder: where `folds.csv` and `bad_images.csv` are kept.
         folds: number of folds that the run's training images are divided into, ≥ 2; None for no folds.
         fold: the one that is validated; None: the part «valid» is.
         taught: what the teachers said of the unlabelled pictures.
+        cleaned: list of the training images that are kept; see common/data/reliable.py. None: all are.
+        packs: folder where packs are kept; None: nothing is packed.
         sample: whether `root` holds generated sample data.
     """
 
@@ -77,6 +86,7 @@ class ImageData(pl.LightningDataModule):
         fit: str = "stretch",
         pad_value: int = 0,
         interpolation: str = "area",
+        picture: dict[str, Any] | None = None,
         batch_size: int = 64,
         sampling: str = "natural",
         workers: int = 0,
@@ -91,7 +101,10 @@ class ImageData(pl.LightningDataModule):
         folds: int | None = None,
         fold: int | None = None,
         taught: str | None = None,
+        cleaned: str | None = None,
         max_bad_share: float = 0.05,
+        in_memory_bytes: int = 2**30,
+        packs: str | None = None,
         sample: bool = False,
     ) -> None:
         super().__init__()
@@ -109,6 +122,8 @@ class ImageData(pl.LightningDataModule):
                 raise PodiumError(f"data.{name} must be in [0, 1), got {share}")
         if not 0 <= certainty <= 1:
             raise PodiumError(f"data.certainty must be in [0, 1], got {certainty}")
+        if in_memory_bytes < 0:
+            raise PodiumError(f"data.in_memory_bytes must be at least 0, got {in_memory_bytes}")
         if valid + choose + score >= 1:
             raise PodiumError("data.valid, data.choose and data.score leave nothing to train on")
         self.root = Path(root)
@@ -126,7 +141,10 @@ class ImageData(pl.LightningDataModule):
         self.unlabelled = Path(unlabelled) if unlabelled else None
         self.certainty = certainty
         self.taught = Path(taught) if taught else None
+        self.cleaned = Path(cleaned) if cleaned else None
         self.max_bad_share = max_bad_share
+        self.in_memory_bytes = in_memory_bytes
+        self.packs = Path(packs) if packs else None
         self.sample = sample
         self.preprocessing: dict[str, Any] = {
             "size": list(size),
@@ -134,10 +152,13 @@ class ImageData(pl.LightningDataModule):
             "fit": fit,
             "pad_value": pad_value,
             "interpolation": interpolation,
+            **({"picture": picture} if picture else {}),
         }
         self.image_view, self.batch_view = make_views(views)
+        self.features: Features | None = None  # what stands for the images while a frozen backbone trains its head
         self.table: pd.DataFrame | None = None
         self.class_names: list[str] = []
+        self.levels: dict[str, list[int]] = {}  # coarser level of a class tree → parent of each class, fine to coarse
 
     # What a competition fills in ---------------------------------------------------------------------------
 
@@ -165,6 +186,21 @@ class ImageData(pl.LightningDataModule):
         """Write what training reads instead of the raw data set, once; returns where. Nothing by default."""
         return self.root
 
+    def pictures(
+        self, table: pd.DataFrame, at_least: tuple[int, int] | None = None
+    ) -> Callable[[int], Image]:
+        """What reads the picture of a row of `table` as it is, uint8 (H, W, channels): by default the file `path`.
+
+        at_least: (H, W) that will be needed of it; see common/data/images.py. The function is called in threads, and
+        raises ImageError for a picture that cannot be read.
+        """
+        paths = table["path"].tolist()
+        return lambda row: read(paths[row], self.preprocessing["channels"], at_least)
+
+    def picture_keys(self, table: pd.DataFrame) -> np.ndarray:
+        """Bytes (N,) that are others once a picture may be another; see common/data/pack.py."""
+        return file_keys(table["path"].tolist())
+
     # What follows from it -----------------------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:
@@ -180,41 +216,71 @@ class ImageData(pl.LightningDataModule):
             more = taught_records(self.unlabelled, self.taught, self.certainty)
             more = more.reindex(columns=table.columns, fill_value="")  # columns of the competition's own
             table = pd.concat([table, more], ignore_index=True).astype({"train_only": bool, "label": "int64"})
-        to_size = partial(fit_to, preprocessing=self.preprocessing)
-        self.pixels, rows, bad = pixels.decode(table["path"].tolist(), self._read(to_size))
+        self.pixels, rows, bad = self._decode(table)
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
-        stored = self._stored()
-        if stored is not None and not {*stored["id"]} & {*table["id"]}:
+        own = _read_split(self._saved) if self._saved.exists() else None
+        named = self._named_split(own)
+        if own is None and named is not None and not {*named["id"]} & {*table["id"]}:
             raise PodiumError(
-                f"data.split: none of its images is among the {len(table)} here; its first is {stored['id'].iloc[0]}"
-                if len(stored)
+                f"data.split: none of its images is among the {len(table)} here; its first is {named['id'].iloc[0]}"
+                if len(named)
                 else "data.split: the table is empty"
             )
+        splits = [split for split in (own, named) if split is not None]
+        stored = pd.concat(splits).drop_duplicates("id") if splits else None
         if self.near_duplicates:
-            table["group"] = self._near_duplicates(table, stored)
+            table["group"] = self._near_duplicates(table, named if own is None else own)
         table[["part", "fold"]] = divide(table, self.shares, self.folds, self.seed, _known(table, stored))
         self._report_straddling(table)
         self._check_classes(table)
         self.table = table
         # kept, since the learning rate of every step asks how long an epoch is
         self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
-        new = set(table["id"][~table["train_only"]]) - (set() if stored is None else set(stored["id"]))
-        if new or not self._saved.exists():
+        if self.cleaned is not None:
+            self._clean(table, self.cleaned)
+        new = set(table["id"][~table["train_only"]]) - (set() if own is None else set(own["id"]))
+        if new or own is None:
             self._save_split()
         labels = table["label"].to_numpy()
-        fits = None if self.image_view is None else to_size
+        fits = None if self.image_view is None else partial(fit_to, preprocessing=self.preprocessing)
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
         self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
 
+    def pack(self) -> Path:
+        """Decode all labelled images into a pack, or check every pixel of the pack that has them; returns where.
+
+        Raises PodiumError where image views are configured, and as `setup` does where too many cannot be read.
+        """
+        if self.image_view is not None:
+            raise PodiumError(
+                "views.image needs the pictures as they are, which are not packed: use views.batch, or train without"
+            )
+        table, _ = self.records()
+        pack = self._pack()
+        _, rows, bad = pack.take(self.picture_keys(table), self._fitted(table), check=True)
+        self._report_bad(bad, len(table))
+        self._say_where(len(rows), str(pack.folder))
+        return pack.folder
+
     def rows(self, part: str) -> np.ndarray:
-        """Rows of the table that belong to `part` (train, valid, choose or score), int64, ascending."""
+        """Rows of the table that belong to `part` (train, valid, choose or score), int64, ascending.
+
+        Of train, rows that cleaning repeats stand several times.
+        """
         return self._rows[part]
 
     @property
     def class_counts(self) -> np.ndarray:
         """Training images of each class, int64 (K,)."""
         return np.bincount(self.train_images.labels[self.rows("train")], minlength=len(self.class_names))
+
+    def _clean(self, table: pd.DataFrame, path: Path) -> None:
+        """Leave out of training what a list does not keep; all other parts stay as they are."""
+        rows = self._rows["train"]
+        self._rows["train"] = np.repeat(rows, repeats(table, self.class_names, path)[rows])
+        if not len(self._rows["train"]):
+            raise PodiumError(f"{path} leaves no image to train on")
 
     def _members(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
         """part → bool (N,): whether this job uses the row so."""
@@ -230,6 +296,12 @@ class ImageData(pl.LightningDataModule):
             }
         return {name: member.to_numpy() for name, member in found.items()}
 
+    @property
+    def in_folds(self) -> int:
+        """Images that the folds validate, each once, if all of them are trained."""
+        assert self.table is not None
+        return int(((self.table["fold"] >= 0) & ~self.table["train_only"]).sum())
+
     def train_dataloader(self) -> DataLoader:
         """Endlessly resumable: each pass starts where the trainer's counters say."""
         rows = self.rows("train")
@@ -239,32 +311,63 @@ class ImageData(pl.LightningDataModule):
             rows, self.batch_size, self.seed, self._position, rank, self._world_size,
             labels=drawn, power=SAMPLING[self.sampling],
         )  # fmt: skip
-        return self._loader(self.train_images, batches)
+        return self._loader(self.train_images if self.features is None else self.features, batches)
 
     def val_dataloader(self) -> DataLoader:
         """Every validation image exactly once, in order; ranks take turns."""
         rows = self.rows("valid")
         if self.trainer is not None:
             rows = rows[self.trainer.global_rank :: self.trainer.world_size]
+        return self.in_order(rows, self.features)
+
+    def in_order(self, rows: np.ndarray, features: Features | None = None) -> DataLoader:
+        """These rows as they are, without views: the images, or the features that stand for them."""
         size = 2 * self.batch_size  # no gradients: twice the batch fits
         batches = [
             [(0, int(row)) for row in rows[start : start + size]] for start in range(0, len(rows), size)
         ]
-        return self._loader(self.valid_images, batches)
+        return self._loader(self.valid_images if features is None else features, batches)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """On the device: uint8 → float32 in [0, 1], and the batch views while training."""
+        """On the device: uint8 → float32 in [0, 1], and the batch views while training. Features stay as they are."""
+        if self.features is not None:
+            return batch
         images = batch["image"].to(torch.float32).div_(255)
         if self.trainer is not None and self.trainer.training:
             images = self.batch_view(images, batch["key"])
         return {**batch, "image": images}
 
-    def _read(self, to_size: Any) -> Any:
-        channels = self.preprocessing["channels"]
+    def _decode(
+        self, table: pd.DataFrame
+    ) -> tuple[pixels.Pixels | pixels.Packed, np.ndarray, list[ImageError]]:
+        """The images of the table that can be read, their rows in it, and the errors of the others."""
         if self.image_view is not None:  # its steps need the picture as it is
-            return partial(read, channels=channels)
-        size: tuple[int, int] = tuple(self.preprocessing["size"])
-        return lambda path: to_size(read(path, channels, at_least=size))
+            found = pixels.decode(range(len(table)), self.pictures(table))
+            self._say_where(len(found[0]), "memory, as they are for views.image", found[0].buffer.nbytes)
+            return found
+        if self.packs is not None and len(table):
+            pack, keys = self._pack(), self.picture_keys(table)
+            if len(table) * pack.row_bytes > self.in_memory_bytes or pack.holds(keys):
+                packed = pack.take(keys, self._fitted(table))
+                self._say_where(len(packed[0]), str(pack.folder))
+                return packed
+        found = pixels.decode(range(len(table)), self._fitted(table))
+        self._say_where(len(found[0]), "memory")
+        return found
+
+    def _fitted(self, table: pd.DataFrame) -> Callable[[int], Image]:
+        picture = self.pictures(table, at_least=needed(self.preprocessing))
+        return lambda row: fit_to(picture(row), self.preprocessing)
+
+    def _pack(self) -> Pack:
+        assert self.packs is not None
+        return Pack(self.packs, self.root, self.preprocessing)
+
+    @rank_zero_only
+    def _say_where(self, count: int, where: str, size: int | None = None) -> None:
+        shape = (*self.preprocessing["size"], self.preprocessing["channels"])
+        size = count * int(np.prod(shape)) if size is None else size
+        print(f"{count:,} pictures, {size / 1e6:,.0f} MB, in {where}", flush=True)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -286,13 +389,14 @@ class ImageData(pl.LightningDataModule):
         done = loop.epoch_loop.batch_progress.current.processed
         return (epoch + 1, 0) if done >= self.batches_per_epoch else (epoch, done)
 
-    def _loader(self, images: Images, batches: Any) -> DataLoader:
+    def _loader(self, images: Images | Features, batches: Any) -> DataLoader:
+        workers = 0 if isinstance(images, Features) else self.workers  # features are read, nothing is computed
         return DataLoader(
             images,
             batch_sampler=batches,
-            num_workers=self.workers,
+            num_workers=workers,
             collate_fn=whole,  # type: ignore[arg-type]
-            persistent_workers=self.workers > 0,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -300,25 +404,20 @@ class ImageData(pl.LightningDataModule):
     def _saved(self) -> Path:
         return self.folder / "folds.csv"
 
-    def _stored(self) -> pd.DataFrame | None:
-        """The split that this run has, or else the one that the user names."""
-        path = self._saved if self._saved.exists() else self.stored_split
-        if path is None:
+    def _named_split(self, own: pd.DataFrame | None) -> pd.DataFrame | None:
+        """The split that the user names: for all images, or for those that are new to the run's own."""
+        if self.stored_split is None or (own is not None and not self.stored_split.is_file()):
             return None
-        if not path.is_file():
-            raise PodiumError(f"data.split: there is no file {path}")
-        known = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = {"id", "part"} - set(known.columns)
-        if missing:
-            raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")
-        return known
+        return _read_split(self.stored_split)
 
     def _near_duplicates(self, table: pd.DataFrame, stored: pd.DataFrame | None) -> pd.Series:
         """Groups by comparing pictures, joined with those that the records have; as stored, if all are there."""
         if stored is not None and "group" in stored and set(table["id"]) <= set(stored["id"]):
             return table["id"].map(stored.set_index("id")["group"])
         found = near_duplicate_groups(self.pixels[row] for row in range(len(table)))
-        return pd.Series([f"duplicates-{group}" for group in joined(found, table["group"].tolist())])
+        groups = pd.Series(joined(found, table["group"].tolist()))
+        # named by a picture: stages with other pictures number their groups otherwise
+        return "duplicates-" + table["id"].groupby(groups).transform("first")
 
     def _check_classes(self, table: pd.DataFrame) -> None:
         members = self._members(table)
@@ -376,6 +475,16 @@ class ImageData(pl.LightningDataModule):
         partial_file = self.folder / f".folds.{os.getpid()}"
         table[columns].to_csv(partial_file, index=False)
         partial_file.replace(self._saved)
+
+
+def _read_split(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise PodiumError(f"data.split: there is no file {path}")
+    known = pd.read_csv(path, dtype=str, keep_default_na=False)
+    missing = {"id", "part"} - set(known.columns)
+    if missing:
+        raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")
+    return known
 
 
 def _known(table: pd.DataFrame, stored: pd.DataFrame | None) -> pd.DataFrame | None:

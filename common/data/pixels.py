@@ -1,13 +1,17 @@
-"""Decoded images: every file is read once, then lives as uint8 in one buffer that all workers share."""
+"""Decoded images, uint8, shared by all workers: in one buffer in memory, or in a file that is mapped."""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from common.data.images import ImageError
+
+Source = TypeVar("Source")
 
 
 @dataclass
@@ -52,23 +56,53 @@ class Pixels:
         return cls(buffer, starts, shapes)
 
 
-def decode(
-    paths: Sequence[str], read: Callable[[str], np.ndarray]
-) -> tuple[Pixels, np.ndarray, list[ImageError]]:
-    """Read every path once, in parallel.
+class Packed:
+    """N images of one shape in a file that is mapped read-only: processes share its pages, and none reads it whole.
 
-    Returns the images that could be read, the rows of `paths` that they came from (int64, ascending) and the
+    Args:
+        path: uint8 (at least rows.max() + 1, H, W, C), without a header.
+        shape: (H, W, C).
+        rows: the row of each image in the file, int64 (N,).
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], rows: np.ndarray) -> None:
+        self.path, self.shape, self.rows = path, shape, rows
+        length = int(rows.max()) + 1 if len(rows) else 0
+        whole = np.memmap(path, np.uint8, "r", shape=(length, *shape)) if length else np.empty((0, *shape))
+        self._images = np.asarray(whole, np.uint8)  # without memmap's own, slower indexing
+
+    def __reduce__(self) -> Any:
+        return Packed, (self.path, self.shape, self.rows)  # workers that are not forked map the file anew
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Image `index`: uint8 (H, W, C), a view of the file."""
+        return self._images[self.rows[index]]
+
+    def stack(self, indices: Sequence[int]) -> np.ndarray:
+        """Copies of images as uint8 (B, H, W, C)."""
+        return self._images.take(self.rows[np.asarray(indices)], axis=0)
+
+
+def decode(
+    sources: Sequence[Source], read: Callable[[Source], np.ndarray]
+) -> tuple[Pixels, np.ndarray, list[ImageError]]:
+    """Read every source once, in parallel, into memory.
+
+    Returns the images that could be read, the positions in `sources` that they came from (int64, ascending) and the
     errors of the others.
     """
 
-    def attempt(path: str) -> np.ndarray | ImageError:
+    def attempt(source: Source) -> np.ndarray | ImageError:
         try:
-            return read(path)
+            return read(source)
         except ImageError as error:
             return error
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = list(pool.map(attempt, paths))
+        found = list(pool.map(attempt, sources))
     errors = [image for image in found if isinstance(image, ImageError)]
     good = {row: image for row, image in enumerate(found) if not isinstance(image, ImageError)}
     return Pixels.of(list(good.values())), np.array(list(good), dtype=np.int64), errors

@@ -15,6 +15,7 @@ import yaml
 from common.errors import PodiumError
 
 RUNS = Path("runs")
+DATA = Path("data")  # what is made of a competition's data, or drawn in their place
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 

@@ -26,18 +26,21 @@ from hydra.utils import get_class
 from pytorch_lightning.callbacks import Callback, Timer
 
 from common.build import build
-from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast, Stopped
+from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast, SaveSteps, Stopped
 from common.callbacks.history import History
-from common.callbacks.progress import Progress
+from common.callbacks.progress import Progress, note
 from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
 from common.data import predictions
 from common.data.module import ImageData
 from common.errors import PodiumError
+from common.model.carry_over import Classes, count_carried, rows_of_tensors
 from common.model.classifier import ImageClassifier
-from common.model.pretrained import file_state, load_state
+from common.model.hierarchy import LEAF
+from common.model.pretrained import file_classes, file_state, load_state
 from common.run import folder as folders
 from common.run import stages, trial
+from common.run.features import train_on_features
 from common.run.gallery import draw_views
 from common.run.scores import score_file
 
@@ -75,6 +78,7 @@ def _run(job: Path) -> None:
     pl.seed_everything(config["seed"], verbose=False)
     data = make_data(config, run)
     data.setup()
+    stages.check_teacher(config, run, data.class_names)
     if config["weights_from"]:
         take_checkpoints(config, job, run)
     else:
@@ -118,11 +122,15 @@ def take_checkpoints(config: dict[str, Any], job: Path, run: Path) -> None:
 
 
 def make_data(config: dict[str, Any], run: Path) -> ImageData:
-    """The competition's data module, which keeps its split in the run folder."""
+    """The competition's data module, which keeps its split in the run folder and packs below `data/`."""
     place: dict[str, Any] = {key: config.get("job", {}).get(key) for key in ("folds", "fold")}
+    place["packs"] = str(folders.DATA / config["competition"] / "pack")
     table = stages.taught_table(config, run) if "job" in config else None
     if table is not None and table.exists():
         place["taught"] = str(table)
+    reliable = stages.reliable_list(config, run) if "job" in config else None
+    if reliable is not None:
+        place["cleaned"] = str(reliable)
     return build(config["data"], seed=config["seed"], views=config["views"], folder=str(run), **place)
 
 
@@ -134,6 +142,7 @@ def make_module(config: dict[str, Any], data: ImageData) -> ImageClassifier:
         **parts,
         class_names=data.class_names,
         preprocessing=data.preprocessing,
+        levels=data.levels,
         seed=config["seed"],
     )
 
@@ -152,20 +161,34 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     module.net.to(memory_format=module.memory_format)  # type: ignore[call-overload]
     _check_metrics(config, module)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
-    last = SaveLast(str(job / "last.ckpt"), options["save_every_seconds"])
+    own = make_callbacks(config)
+    device = device_of(options["accelerator"])
+    on_features = train_on_features(config, job, data, module, own, speed["precision"], device)
+    spent = on_features.first if on_features else 0.0  # seconds that count as training
+    last = SaveLast(
+        str(job / "last.ckpt"), options["save_every_seconds"], every_epoch=on_features is None
+    )  # an epoch on features takes less time than writing the network
     callbacks = [
-        *make_callbacks(config),
+        *own,
+        *([on_features] if on_features else []),
         SeedSteps(config["seed"]),
         Progress(title(config, job), str(job / "log.txt"), options["enable_progress_bar"]),
-        History(str(job / "history.csv")),
+        History(str(job / "history.csv"), spent),
         *(
             SaveBest(str(path), metric, config["best"][metric])
             for metric, path in best_paths(config, job).items()
         ),
+        *(
+            [SaveSteps(str(job), options["save_every_steps"], options["keep"])]
+            if options["save_every_steps"]
+            else []
+        ),
         last,
     ]
     if options["max_time"] is not None:
-        callbacks.insert(0, Timer(options["max_time"], verbose=False))
+        timer = Timer(options["max_time"], verbose=False)
+        timer._offset = spent
+        callbacks.insert(0, timer)
     loggers = [build(part, save_dir=str(job)) for part in config["logger"].values() if part]
     trainer = pl.Trainer(
         **{key: options[key] for key in TRAINER_KEYS if options[key] is not None},
@@ -202,13 +225,22 @@ def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> 
     if checkpoint is None or (job / "last.ckpt").exists() or not is_first_process():
         return  # further processes get their weights from the first
     weights = file_state(checkpoint, key="init_from")
-    loaded = load_state(module.net, weights, str(checkpoint), key="init_from")
-    folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded)})
-    print(f"{job.name}: {len(loaded.fitted)} tensors from {checkpoint}")
+    before, now = file_classes(checkpoint), Classes(module.class_names, module.hparams["levels"])
+    rows = rows_of_tensors(module.net, before, now) if before else {}
+    loaded = load_state(module.net, weights, str(checkpoint), key="init_from", rows=rows)
+    classes = count_carried(rows, loaded.fitted, now)
+    folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded), "classes": classes})
+    lines = [f"{len(loaded.fitted)} tensors from {checkpoint}"]
+    for level, count in classes.items():
+        at = "" if level == LEAF else f" of {level}"
+        lines.append(f"{count['carried']} classes{at} are carried over, {count['fresh']} are fresh")
     if loaded.left_out:
-        print(f"{job.name}: left out: {listed(f'{name} ({why})' for name, why in loaded.left_out.items())}")
+        lines.append(f"left out: {listed(f'{name} ({why})' for name, why in loaded.left_out.items())}")
     if loaded.missing:
-        print(f"{job.name}: not there, so as made: {listed(loaded.missing)}")
+        lines.append(f"not there, so as made: {listed(loaded.missing)}")
+    for line in lines:
+        print(f"{job.name}: {line}")
+        note(job / "log.txt", line)
 
 
 def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
@@ -217,7 +249,7 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
     for name, part in config["callbacks"].items():
         if part is not None and part.get("monitor") is not None:
             asked[f"callbacks.{name}.monitor"] = part["monitor"]
-    known = [*module.metrics.names, "train_loss"]
+    known = [*module.metrics.names, *module.level_metrics.names, "train_loss"]
     for key, metric in asked.items():
         if metric not in known:
             raise PodiumError(
@@ -273,7 +305,7 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
             )
             pieces = predict_rows(module, data, rows, config["trainer"]["accelerator"])
             predictions.write(file, table["id"].tolist(), labels, pieces)
-            of_part = score_table(file, module, data.class_names)
+            of_part = score_table(file, module, data.class_names) | module.level_metrics.take()
             if path.name == "best.ckpt":
                 scores |= scores_of_part(part, of_part)
             elif part == "valid":
@@ -283,6 +315,8 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
         else:
             further[path.name] = found
     (job / ".further.parquet").unlink(missing_ok=True)
+    if data.fold is not None:
+        scores["in_folds"] = data.in_folds
     folders.write_json(job / "scores.json", {**scores, "checkpoints": further})
 
 
@@ -309,8 +343,9 @@ def predict_rows(
     for start in range(0, len(rows), together):
         items = [(0, int(row)) for row in rows[start : start + together]]
         with torch.inference_mode():
-            images = data.valid_images.__getitems__(items)["image"].to(device).float().div_(255)
-            yield module.seams.predict(images).float().cpu().numpy()
+            batch = data.valid_images.__getitems__(items)
+            images, labels = batch["image"].to(device).float().div_(255), batch["label"].to(device)
+            yield module.predict_scored(images, labels).float().cpu().numpy()
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -11,9 +11,10 @@ from common.build import build
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.run import environment, folder
+from common.run.features import delete_features
 from common.run.gallery import doubts, draw
 from common.run.job import load_module, make_callbacks, make_data
-from common.run.members import Member, write_members
+from common.run.members import Member, class_names, write_members
 from common.run.outcome import write_scores
 from common.run.pseudo_labels import check_teachers
 from common.run.report import write_report
@@ -28,8 +29,6 @@ from common.run.stages import (
 )
 from common.run.summary import print_summary
 from common.run.waves import run_alone, run_waves
-
-SAMPLES = Path("data")
 
 
 def train(config: dict[str, Any]) -> Path:
@@ -82,7 +81,7 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
         if not root.is_dir():
             raise PodiumError(f"data.root: there is no folder {root}; name your data by DATA=<folder>")
         return {**config, "data": {**data, "root": str(root.resolve())}}
-    root = SAMPLES / config["competition"] / "sample"
+    root = folder.DATA / config["competition"] / "sample"
     data_class: type[ImageData] = get_class(data["_target_"])  # type: ignore[assignment]
     if not root.is_dir():
         print(f"no data.root given: drawing sample data in {root}", flush=True)
@@ -139,7 +138,9 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     draw(run, last)
     first_folds = next((wave for wave in waves if wave[0].config["job"]["fold"] is not None), None)
     if first_folds is not None:
-        doubts(run, out_of_fold_path(run, first_folds[0].stage), module.class_names)
+        names = class_names(run / "jobs" / first_folds[0].name)  # stages may have classes of their own
+        doubts(run, out_of_fold_path(run, first_folds[0].stage), names)
     write_report(run)
+    delete_features(run)
     folder.write_text(run / "done", "")
     sys.stdout.flush()

@@ -26,7 +26,7 @@ PARTS = """
     from typing import Literal
 
     class Base:
-        def __init__(self, *, seed: int, views: dict, folder: str, folds: int, fold: int, taught: str, batch_size: int = 8): ...
+        def __init__(self, *, seed: int, views: dict, folder: str, folds: int, fold: int, taught: str, packs: str, batch_size: int = 8): ...
 
     class Data(Base):
         def __init__(self, size: list[int] = [8, 8], root: str = "", **kwargs):

@@ -1,5 +1,7 @@
 """ImageData: every image once, the same views for everyone, bad input named."""
 
+import os
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from common.data.folder import FolderData
+from common.data.pixels import Packed, Pixels
 from common.errors import PodiumError
 from tests.toys import write_images
 
@@ -102,6 +105,7 @@ def test_copies_of_a_picture_stay_together(root, tmp_path):
         ({"channels": 2}, "data.channels must be 1"),
         ({"size": [16]}, r"data.size must be \[height, width\]"),
         ({"batch_size": 0}, "data.batch_size"),
+        ({"in_memory_bytes": -1}, "data.in_memory_bytes must be at least 0"),
         ({"valid": 1.0}, r"data.valid must be in \(0, 1\)"),
     ],
 )
@@ -114,3 +118,34 @@ def test_a_stored_split_without_its_columns_is_refused(root, tmp_path):
     (tmp_path / "folds.csv").write_text("id\nbar/0.png\n")
     with pytest.raises(PodiumError, match="column part is missing"):
         data(root, tmp_path / "run", split=str(tmp_path / "folds.csv"))
+
+
+def test_packed_batches_are_those_from_memory(root, tmp_path, capsys):
+    (root / "bar" / "0.png").write_bytes(b"no picture")
+    memory = data(root, tmp_path / "one", size=[12, 10])
+    packed = data(root, tmp_path / "two", size=[12, 10], packs=str(tmp_path / "pack"), in_memory_bytes=0)
+    assert isinstance(packed.pixels, Packed)
+    for loader in ("train_dataloader", "val_dataloader"):
+        for one, other in zip(getattr(memory, loader)(), getattr(packed, loader)(), strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in one)
+    bad = [(tmp_path / run / "bad_images.csv").read_text() for run in ("one", "two")]
+    assert bad[0] == bad[1]
+    assert f"47 pictures, 0 MB, in {tmp_path / 'pack' / '12x10x1-'}" in capsys.readouterr().out
+
+
+def test_few_pictures_are_packed_by_wish_alone_and_read_from_there_while_fresh(root, tmp_path):
+    place = {"packs": str(tmp_path / "pack")}
+    first = data(root, tmp_path / "run", **place)
+    assert isinstance(first.pixels, Pixels) and not (tmp_path / "pack").exists()
+    first.pack()
+    assert isinstance(data(root, tmp_path / "run", **place).pixels, Packed)
+    os.utime(root / "bar" / "0.png", ns=(0, 1))
+    assert isinstance(data(root, tmp_path / "run", **place).pixels, Pixels)
+
+
+def test_pictures_for_image_views_stay_in_memory_as_they_are(root, tmp_path, capsys):
+    views = {"image": [{"Affine": {"rotate": [-20, 20]}}], "batch": {}}
+    options = {"views": views, "size": [8, 8], "packs": str(tmp_path / "pack"), "in_memory_bytes": 0}
+    found = data(root, tmp_path / "run", **options)
+    assert found.pixels[0].shape == (16, 16, 1) and not (tmp_path / "pack").exists()
+    assert "48 pictures, 0 MB, in memory, as they are for views.image" in capsys.readouterr().out
