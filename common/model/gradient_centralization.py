@@ -38,7 +38,9 @@ def centralize(
 
     def act() -> None:
         weights = (weight for group in optimizer.param_groups for weight in group["params"])
-        subtract_means(weight.grad for weight in weights if weight.grad is not None and weight.ndim >= smallest)
+        subtract_means(
+            weight.grad for weight in weights if weight.grad is not None and weight.ndim >= smallest
+        )
 
     optimizer.register_step_pre_hook(_before_update(act))
 

@@ -32,7 +32,9 @@ class LongTailMetrics(ValidationMetrics):
 
     @property
     def names(self) -> list[str]:
-        above = [f"valid_{level}_{name}" for level in self.levels for name in ("top1", "gap", "class_accuracy")]
+        above = [
+            f"valid_{level}_{name}" for level in self.levels for name in ("top1", "gap", "class_accuracy")
+        ]
         return [*super().names, "valid_gap", "valid_class_accuracy", *above]
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:

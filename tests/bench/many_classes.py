@@ -53,7 +53,8 @@ def main(words: Sequence[str]) -> None:
     out = table.new_folder()
     rows = [{"what": what, **measured(what, options)} for what in (*LEARN, *SCORE)]
     plain, deferred = (row["above MB"] for row in rows[:2])
-    notes.append(f"deferred / all logits, MB above: {deferred / plain:.2f}")
+    if plain > 0:
+        notes.append(f"deferred / all logits, MB above: {deferred / plain:.2f}")
     table.write(out, "many_classes", rows, notes)
     print((out / "many_classes.md").read_text(encoding="utf-8"))
     print(f"written to {out}")

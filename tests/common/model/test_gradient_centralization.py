@@ -111,7 +111,9 @@ def test_gradients_that_the_step_computes_itself_are_centralised_too(part, posit
 def test_one_step_of_sgd_is_the_formula():
     net = fresh()
     start = copy.deepcopy(net)
-    optimizer = build_optimizer({"_target_": "torch.optim.SGD", "lr": 0.1, "centralize_gradients": "all"}, net)
+    optimizer = build_optimizer(
+        {"_target_": "torch.optim.SGD", "lr": 0.1, "centralize_gradients": "all"}, net
+    )
     loss_of(net, 0).backward()
     gradients = {name: weight.grad.clone() for name, weight in net.named_parameters()}
     optimizer.step()
@@ -149,7 +151,9 @@ def test_frozen_weights_and_those_without_a_gradient_are_let_be():
 
 
 def test_a_wrong_choice_is_named_when_composed_and_when_built():
-    with pytest.raises(PodiumError, match=r'optimizer\.centralize_gradients must be .*"conv_only".*got "conv"'):
+    with pytest.raises(
+        PodiumError, match=r'optimizer\.centralize_gradients must be .*"conv_only".*got "conv"'
+    ):
         configure(["competition=calligraphy", "optimizer.centralize_gradients=conv"])
     with pytest.raises(PodiumError, match=r"optimizer\.centralize_gradients must be none, all or conv_only"):
         build_optimizer(OPTIMIZERS["adam"] | {"centralize_gradients": "conv"}, fresh())

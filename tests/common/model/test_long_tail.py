@@ -147,9 +147,7 @@ def test_merged_halves_are_the_whole():
 def in_process(rank, port, labels, rows, found):
     import torch.distributed as distributed
 
-    distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     metrics = LongTailMetrics(7, PARENTS)
     mine = slice(0, 20) if rank == 0 else slice(20, None)  # unequal shares
     metrics.update(torch.tensor(rows[mine]), torch.tensor(labels[mine]))
