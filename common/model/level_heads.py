@@ -80,6 +80,11 @@ class LevelHead(nn.Module):
     def level_names(self) -> list[str]:
         return list(self.heads)
 
+    @property
+    def pools(self) -> bool:
+        """Whether all of them look only at the mean of each feature map."""
+        return all(getattr(head, "pools", False) for head in self.heads.values())
+
     def forward(self, features: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         shared = isinstance(features, Tensor)
         return {level: head(features if shared else features[level]) for level, head in self.heads.items()}
@@ -152,8 +157,9 @@ def check_stage(backbone: nn.Module, stage: str, key: str) -> None:
         row, number = _numbered(name)
         if number is not None and not re.search(r"\d\.", row) and len(list(module.children())):
             rows.setdefault(row, []).append(number)
+    rows = {row: numbers for row, numbers in rows.items() if len(numbers) > 1}
     if not stage or stage not in modules:
-        ends = [f"{row}{max(numbers)}" for row, numbers in rows.items() if len(numbers) > 1]
+        ends = [f"{row}{max(numbers)}" for row, numbers in rows.items()]
         raise PodiumError(
             f"{key}: the network has no stage «{stage}»{suggest(stage, ends)}; its last is {' or '.join(ends) or 'none'}"
         )

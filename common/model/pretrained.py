@@ -248,7 +248,11 @@ def _prefixes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[s
         words = name.split(".")
         for cut in range(len(words)):
             short = ".".join(words[cut:])
-            for here in ("", "backbone."):  # a network with a head of ours keeps the rest there
+            for here in (
+                "",
+                "backbone.",
+                "backbone.trunk.",
+            ):  # where a network with heads of ours keeps the rest
                 if here + short in own and own[here + short].shape == tensor.shape:
                     votes[name.removesuffix(short), here] += 1
     return votes.most_common(1)[0][0]

@@ -105,6 +105,13 @@ def test_without_stages_there_is_one_job_without_folds():
             "callbacks.soft_labels.path and stages.student.soft_labels_from",
         ),
         (["stages.student.recipe.data.score=0.3"], "data.score is said for the whole run"),
+        (["stages.student.clean_from=techer"], r'student.clean_from must be an earlier stage.*did you mean teacher'),
+        (["stages.student.clean_by=orignal"], "clean_by must be one of out_of_fold, original"),
+        (["stages.student.clean_from=teacher", "stages.student.clean_by=original"], "teacher has folds"),
+        (["stages.student.folds=null", "stages.more.clean_from=student"], "student needs folds"),
+        (["stages.student.stable_classes=a.csv"], "stable_classes goes with clean_from"),
+        (["stages.student.clean_from=teacher", "stages.student.stable_classes=a.csv"], "there is no file a.csv"),
+        (["stages.student.stable_score=2"], r"stable_score must be in \[0, 1\]"),
         (["on_failure=stopp"], r"on_failure must be one of continue, stop; got .*did you mean stop"),
     ],
 )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from common.errors import PodiumError
-from common.model.hierarchy import check_parents, hierarchical_loss, target_at_level
+from common.model.hierarchy import check_parents, combine_levels, hierarchical_loss, target_at_level
 from common.model.losses import CrossEntropy, Focal, KLDivergence
 
 PARENTS = {"genus": torch.tensor([0, 0, 1, 2, 1]), "family": torch.tensor([0, 0, 1, 1, 1])}
@@ -56,9 +56,9 @@ def test_level_without_weight_is_reported_but_not_trained():
 
 def test_probabilities_of_a_coarser_level_sum_to_one_and_agree_with_labels():
     one_hot = torch.eye(5)[LABELS]
-    coarse = target_at_level(one_hot, PARENTS["genus"], 3)
+    coarse = target_at_level(one_hot, PARENTS["genus"])
     assert coarse.sum(1).tolist() == [1, 1, 1]
-    assert coarse.argmax(1).tolist() == target_at_level(LABELS, PARENTS["genus"], 3).tolist()
+    assert coarse.argmax(1).tolist() == target_at_level(LABELS, PARENTS["genus"]).tolist()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_probabilities_of_a_coarser_level_sum_to_one_and_agree_with_labels():
     ],
 )
 def test_level_that_is_missing_or_too_many_is_named(weights, parents):
-    with pytest.raises(PodiumError, match=r"'species', 'genus', 'family'.*hierarchy\.weights"):
+    with pytest.raises(PodiumError, match=r"'species', 'genus', 'family'.*hierarchical_loss\.weights"):
         hierarchical_loss(some_outputs(), LABELS, parents, weights, CrossEntropy())
 
 
@@ -81,13 +81,50 @@ def test_levels_have_as_many_classes_as_parents():
 @pytest.mark.parametrize(
     ("parents", "message"),
     [
-        ({"genus": torch.tensor([0, 0, 1])}, r"hierarchy.parents.genus must be int64 \(5,\)"),
+        ({"genus": torch.tensor([0, 0, 1])}, r"levels.genus must be int64 \(5,\)"),
         ({"genus": torch.tensor([0.0, 0, 1, 1, 1])}, "must be int64"),
         ({"genus": torch.tensor([0, 0, 1, -1, 1])}, "leaf class 3 has no parent"),
         ({"genus": torch.tensor([0, 0, 3, 3, 1])}, r"classes \[2\] have no leaf"),
         ({"loss": torch.tensor([0, 0, 0, 0, 0])}, "call the level otherwise"),
+        ({"leaf": torch.tensor([0, 0, 0, 0, 0])}, "call the level otherwise"),
+        ({"type": torch.tensor([0, 0, 0, 0, 0])}, "call the level otherwise"),
+        (
+            {"genus": torch.tensor([0, 0, 1, 2, 1]), "family": torch.tensor([0, 1, 1, 1, 1])},
+            "levels: family does not stand above genus: the leaf classes [01] and [01] share class 0 of genus, "
+            "but are in [01] and [01] of family",
+        ),
+        ({"family": PARENTS["family"], "genus": PARENTS["genus"]}, "genus does not stand above family"),
     ],
 )
 def test_broken_parents_are_named(parents, message):
     with pytest.raises(PodiumError, match=message):
         check_parents(parents, num_classes=5)
+
+
+def test_leaves_count_by_their_ancestors_to_a_power():
+    outputs = some_outputs()
+    leaves = outputs["species"].softmax(1)
+    found = combine_levels(leaves, outputs, PARENTS, {"genus": 0.5, "family": 2.0})
+    for row in range(3):
+        weights = [
+            leaves[row, leaf].item()
+            * outputs["genus"][row].softmax(0)[PARENTS["genus"][leaf]].item() ** 0.5
+            * outputs["family"][row].softmax(0)[PARENTS["family"][leaf]].item() ** 2
+            for leaf in range(5)
+        ]
+        assert found[row].tolist() == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-4)
+
+
+def test_a_level_that_says_nothing_or_does_not_count_changes_nothing():
+    outputs = some_outputs()
+    leaves = outputs["species"].softmax(1)
+    flat = {**outputs, "genus": torch.zeros(3, 3)}
+    torch.testing.assert_close(combine_levels(leaves, flat, PARENTS, {"genus": 1.0}), leaves)
+    torch.testing.assert_close(combine_levels(leaves, outputs, PARENTS, {"family": 0.0}), leaves)
+
+
+def test_a_coarser_level_that_is_sure_decides_between_its_leaves_alone():
+    leaves = torch.tensor([[0.6, 0.1, 0.1, 0.1, 0.1]])
+    sure = {"family": torch.tensor([[-1000.0, 1000.0]])}
+    expected = torch.tensor([[0, 0, 1 / 3, 1 / 3, 1 / 3]])
+    torch.testing.assert_close(combine_levels(leaves, sure, PARENTS, {"family": 1.0}), expected)
