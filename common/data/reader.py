@@ -1,13 +1,13 @@
 """Pictures to be predicted, read as they are needed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.data.images import ImageError, fit_to, read
+from common.data.images import ImageError, fit_to, needed, read
 from common.data.records import images_below
 from common.errors import PodiumError
 
@@ -35,7 +35,7 @@ def batches(
     def load(path: Path) -> list[np.ndarray] | ImageError:
         try:
             return [
-                fit_to(read(path, one["channels"], at_least=tuple(one["size"])), one)
+                fit_to(read(path, one["channels"], at_least=needed(one)), one)
                 for one in preprocessings
             ]
         except ImageError as error:
@@ -50,6 +50,23 @@ def batches(
             if pending is not None:
                 yield _gather(*pending)
             pending = chunk
+
+
+def predicted(
+    paths: list[Path],
+    preprocessings: Sequence[dict[str, Any]],
+    probabilities: Callable[[list[np.ndarray]], np.ndarray],
+    batch_size: int,
+    bad: list[ImageError],
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(position in `paths`, probabilities (K,)) of each picture that can be read, in order; errors go to `bad`.
+
+    probabilities: uint8 (B, H, W, C) for each preprocessing → float (B, K).
+    """
+    for positions, images, errors in batches(paths, preprocessings, batch_size):
+        bad.extend(errors)
+        if positions:
+            yield from zip(positions, probabilities(images), strict=True)
 
 
 def _gather(start: int, futures: list[Any]) -> tuple[list[int], list[np.ndarray], list[ImageError]]:

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,12 +18,25 @@ from common.errors import PodiumError
 from common.run import folder
 
 
+class Predictor(Protocol):
+    """What predicts: the models of a run, or an exported file."""
+
+    class_names: list[str]
+
+    @property
+    def how(self) -> str: ...
+
+    def predict(
+        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+    ) -> Iterator[tuple[str, np.ndarray]]: ...
+
+
 @dataclass
 class OnRun:
     """Options of every verb that takes a trained run."""
 
     competition: str | None = None  # whose newest finished run is taken when run_dir is not given
-    run_dir: str | None = None  # run folder
+    run_dir: str | None = None  # run folder; predict takes an exported file too
     data: dict[str, Any] = field(
         default_factory=dict
     )  # what of the run's data is otherwise now, such as root
@@ -46,34 +59,32 @@ class Predict(OnRun):
 def predict(options: Predict) -> Path | None:
     """Write the submission for the pictures; a single picture's top five are printed instead.
 
+    `run_dir` may be a file that `export` wrote: then torch is not imported.
+
     Returns the file, or None for a single picture without `out`.
     """
-    run = find_run(options.run_dir, options.competition)
-    config = run_config(run, options.data)
-
-    from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
-
-    ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
-    ids, paths = _pictures(config, run, options.input)
-    bad: list[ImageError] = []
-    rows = ensemble.predict(ids, paths, options.batch_size, bad)
-    if options.input and Path(options.input).is_file() and options.out is None:
-        _print_top_five(rows, bad, ensemble.class_names)
-        return None
+    run, model, config = _exported(options) if is_exported(options.run_dir) else _trained(options)
+    home = run if run.is_dir() else run.parent
     submission: Submission = build(config["submission"])
-    out = Path(options.out) if options.out else run / _file_name(config, submission)
+    ids, paths = _pictures(config, run, submission, options.input)
+    bad: list[ImageError] = []
+    rows = model.predict(ids, paths, options.batch_size, bad)
+    if options.input and paths == [Path(options.input)] and options.out is None:
+        _print_top_five(rows, bad, model.class_names)
+        return None
+    out = Path(options.out) if options.out else home / _file_name(config, submission)
     if not out.parent.is_dir():
         raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
     partial = out.with_name(f".{out.name}.partial")
-    count = _write(submission, partial, rows, ensemble.class_names)
+    count = _write(submission, partial, rows, model.class_names)
     unreadable = {error.path for error in bad}
     if options.input:  # a folder of one's own is complete without what cannot be read; a test part is not
         ids = [image for image, path in zip(ids, paths, strict=True) if str(path) not in unreadable]
-    faults = submission.validate(partial, ids, ensemble.class_names)
+    faults = submission.validate(partial, ids, model.class_names)
     written = out.with_name(f"{out.stem}_rejected{out.suffix}") if faults else out
     partial.replace(written)
     sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
-    print(f"{count} predictions{sample} from {run} ({ensemble.how}): {written}")
+    print(f"{count} predictions{sample} from {run} ({model.how}): {written}")
     if bad:
         listed = out.with_name(f"{out.stem}_bad_images.csv")
         with listed.open("w", encoding="utf-8", newline="") as file:
@@ -85,6 +96,11 @@ def predict(options: Predict) -> Path | None:
         raise PodiumError(f"{written} would not be accepted:\n  " + "\n  ".join(faults[:10]))
     print("checked: every image once, in order, known classes")
     return out
+
+
+def is_exported(run_dir: str | None) -> bool:
+    """Whether a file is named, such as `export` writes, rather than a run folder."""
+    return run_dir is not None and (Path(run_dir).suffix in (".onnx", ".pt2") or Path(run_dir).is_file())
 
 
 def find_run(run_dir: str | None, competition: str | None) -> Path:
@@ -115,7 +131,34 @@ def run_config(run: Path, data: dict[str, Any]) -> dict[str, Any]:
     return {**config, "data": config["data"] | data}
 
 
-def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[list[str], list[Path]]:
+def _trained(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
+    """A run folder, its models as one, and its configuration."""
+    run = find_run(options.run_dir, options.competition)
+    config = run_config(run, options.data)
+
+    from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
+
+    return run, Ensemble.of_run(run, options.checkpoint, options.tta), config
+
+
+def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
+    """An exported file, its model, and what it carries of its run's configuration."""
+    for name, given in (("checkpoint", options.checkpoint), ("data", options.data)):
+        if given:
+            raise PodiumError(f"{name} is for run folders; {options.run_dir} holds one model, and no data")
+    if options.input is None:
+        raise PodiumError(f"{options.run_dir} knows no data: name the pictures by INPUT=<folder or image>")
+
+    from common.deliver.exported import Exported
+
+    path = Path(str(options.run_dir))
+    model = Exported(path)
+    return path, model, model.config
+
+
+def _pictures(
+    config: dict[str, Any], run: Path, submission: Submission, source: str | None
+) -> tuple[list[str], list[Path]]:
     """Ids and paths of the pictures, in the order of the submission."""
     if source is None:
         if not Path(config["data"]["root"]).is_dir():
@@ -127,6 +170,10 @@ def _pictures(config: dict[str, Any], run: Path, source: str | None) -> tuple[li
         table = make_data(config, run).test_records()
         return table["id"].tolist(), [Path(path) for path in table["path"]]
     given = Path(source)
+    if not given.exists():
+        raise PodiumError(f"INPUT: there is no file or folder {given}")
+    if (own := getattr(submission, "pictures", None)) is not None:
+        return own(given)
     paths = images_of(given)
     base = given if given.is_dir() else given.parent
     return [path.relative_to(base).as_posix() for path in paths], paths

@@ -1,6 +1,6 @@
 """The models of a run as one: pictures in, the mean of their probabilities out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from common.data.images import ImageError
-from common.data.reader import batches
+from common.data.reader import predicted
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run import folder
@@ -44,6 +44,10 @@ class Ensemble:
                 raise PodiumError(
                     f"{member.job} and {members[0].job} know different classes: their predictions have no mean"
                 )
+        self.preprocessings: list[dict[str, Any]] = []  # each way to prepare a picture, once
+        for module in self.modules:
+            if module.preprocessing not in self.preprocessings:
+                self.preprocessings.append(module.preprocessing)
 
     @classmethod
     def of_run(cls, run: Path, checkpoint: str | None = None, tta: bool = True) -> "Ensemble":
@@ -59,34 +63,33 @@ class Ensemble:
             [models, *dict.fromkeys(f"{one['checkpoint']}, {_views(one['tta'])}" for one in self.members)]
         )
 
+    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Fitted pictures, uint8 (N, H, W, C) for each of `preprocessings` → class probabilities, float32 (N, K)."""
+        tensors = [
+            torch.from_numpy(np.ascontiguousarray(kind.transpose(0, 3, 1, 2)))  # (N, C, H, W)
+            for kind in images
+        ]
+        with torch.inference_mode():
+            each = [
+                module.seams.predict(
+                    tensors[self.preprocessings.index(module.preprocessing)]
+                    .to(module.device)
+                    .float()
+                    .div_(255)
+                )
+                .float()
+                .cpu()
+                .numpy()
+                for module in self.modules
+            ]
+        return combine(np.stack(each), self.mean)
+
     def predict(
         self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
     ) -> Iterator[tuple[str, np.ndarray]]:
         """(id, probabilities float32 (K,)) of each picture that can be read, in order; errors go to `bad`."""
-        kinds: list[dict[str, Any]] = []  # each way to prepare a picture, once
-        for module in self.modules:
-            if module.preprocessing not in kinds:
-                kinds.append(module.preprocessing)
-        for positions, images, errors in batches(paths, kinds, batch_size):
-            bad.extend(errors)
-            if not positions:
-                continue
-            tensors = [
-                torch.from_numpy(np.ascontiguousarray(kind.transpose(0, 3, 1, 2)))  # (B, C, H, W)
-                for kind in images
-            ]
-            with torch.inference_mode():
-                each = [
-                    module.seams.predict(
-                        tensors[kinds.index(module.preprocessing)].to(module.device).float().div_(255)
-                    )
-                    .float()
-                    .cpu()
-                    .numpy()
-                    for module in self.modules
-                ]
-            rows = combine(np.stack(each), self.mean)
-            yield from zip([ids[position] for position in positions], rows, strict=True)
+        rows = predicted(paths, self.preprocessings, self.probabilities, batch_size, bad)
+        return ((ids[position], row) for position, row in rows)
 
 
 def _described(member: Member, config: dict[str, Any], tta: bool) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Exported files: a model and all that predicting with it needs, in one `.onnx`. Torch is never imported here."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from common.data.images import ImageError
+from common.data.reader import predicted
+from common.errors import PodiumError
+
+SUFFIX = ".onnx"
+VERSION = 1  # of the keys below
+KEYS = ("version", "competition", "run", "how", "class_names", "preprocessing", "submission", "sample")
+
+
+class Exported:
+    """A file written by `export`, ready to predict.
+
+    Args:
+        path: the file.
+        threads: CPU threads of one prediction; None: as many as there are cores.
+
+    Attributes:
+        about: the file's metadata, see KEYS: version (of these keys), competition, run (its folder's name), how
+            (which models and views it holds, in words), class_names, preprocessing, submission (part), sample
+            (whether it was trained on sample data).
+        class_names: index = label.
+        preprocessing: how a picture becomes the model's input, as `images.fit_to` takes it.
+
+    Raises PodiumError if the file is missing, damaged, or was not written by `export`.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        if path.suffix != SUFFIX:
+            raise PodiumError(f"{path}: expected an exported file {path.stem}{SUFFIX}")
+        if not path.is_file():
+            raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors alone
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class of their own
+            raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
+        self.about = _metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        self.class_names: list[str] = self.about["class_names"]
+        self.preprocessing: dict[str, Any] = self.about["preprocessing"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Those keys of the run's configuration that the file carries."""
+        about = self.about
+        return {
+            "competition": about["competition"],
+            "submission": about["submission"],
+            "data": {"sample": about["sample"]},
+        }
+
+    @property
+    def how(self) -> str:
+        return f"exported, {self.about['how']}"
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Fitted pictures, uint8 (N, H, W, C) → class probabilities, float32 (N, K)."""
+        return self.session.run(["probabilities"], {"image": images})[0]
+
+    def predict(
+        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """(id, probabilities float32 (K,)) of each picture that can be read, in order; errors go to `bad`."""
+        rows = predicted(
+            paths, [self.preprocessing], lambda fitted: self.probabilities(fitted[0]), batch_size, bad
+        )
+        return ((ids[position], row) for position, row in rows)
+
+
+def _metadata(path: Path, found: dict[str, str]) -> dict[str, Any]:
+    missing = [key for key in KEYS if key not in found]
+    if missing:
+        raise PodiumError(
+            f"{path} was not written by make export: its metadata lack {', '.join(missing)}; "
+            "export the run that it comes from"
+        )
+    about = {key: json.loads(found[key]) for key in KEYS}
+    if about["version"] != VERSION:
+        raise PodiumError(
+            f"{path} was exported by another version of Podium (metadata version {about['version']}, "
+            f"expected {VERSION}): export the run again"
+        )
+    return about
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,64 @@
+"""Comparisons see what differs, and only that."""
+
+import time
+
+import numpy as np
+import pytest
+
+from common.deliver.compare import TIE, TOLERANCE, in_batches, parity, speeds
+
+
+def random_probabilities(count: int = 6, classes: int = 5) -> np.ndarray:
+    raw = np.random.default_rng(0).random((count, classes)).astype(np.float32)
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+def test_equal_probabilities_are_equal_and_a_difference_is_measured():
+    rows = random_probabilities()
+    assert parity(rows, rows).equal and parity(rows, rows).agreement == 1
+    moved = rows.copy()
+    moved[3, 1] += 2 * TOLERANCE
+    found = parity(rows, moved)
+    assert not found.equal and found.largest == pytest.approx(2 * TOLERANCE, rel=1e-2)
+
+
+def test_a_class_that_is_best_by_mistake_is_seen_where_all_probabilities_are_tiny():
+    """50,000 classes: no probability differs by TOLERANCE, and yet the answer is another."""
+    rows = np.full((2, 50_000), 2e-5, np.float32)
+    rows[:, 7] *= 1.5
+    wrong = rows[:, ::-1].copy()
+    found = parity(rows, wrong)
+    assert found.largest < TOLERANCE and not found.equal and found.agreement == 0
+
+
+def test_a_tie_may_be_broken_otherwise():
+    rows = np.array([[0.4, 0.4 * (1 - TIE / 10), 0.2]], np.float32)
+    other = rows[:, [1, 0, 2]]
+    found = parity(rows, other)
+    assert found.equal and found.agreement == 0
+
+
+@pytest.mark.parametrize("wrong", [np.full((6, 5), np.nan, np.float32), np.zeros((6, 4), np.float32)])
+def test_what_is_no_number_or_of_another_shape_is_not_equal(wrong):
+    assert not parity(random_probabilities(), wrong).equal
+
+
+def test_batches_are_all_pictures_in_order():
+    images = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+    sizes = []
+
+    def predict(batch):
+        sizes.append(len(batch))
+        return batch.reshape(-1, 1).astype(np.float32)
+
+    assert in_batches(predict, images, 3)[:, 0].tolist() == list(range(7)) and sizes == [3, 3, 1]
+
+
+def test_the_slower_form_is_measured_as_slower():
+    def sleeps(milliseconds):
+        return lambda images: time.sleep(milliseconds / 1000 * len(images))
+
+    images = np.zeros((2, 1, 1, 1), np.uint8)
+    found = speeds({"slow": sleeps(2), "fast": sleeps(1)}, images, seconds=0.2, batch_size=4)
+    assert found["slow"][0] == pytest.approx(2, rel=0.5) and found["fast"][1] == pytest.approx(1000, rel=0.5)
+    assert found["slow"][0] > found["fast"][0] and found["slow"][1] < found["fast"][1]
