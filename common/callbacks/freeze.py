@@ -27,7 +27,7 @@ class Freeze(pl.Callback):
         self.until_epoch = until_epoch
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        modules, parameters = self._frozen(pl_module)
+        _, parameters = self._frozen(pl_module)
         if stage == "fit" and self.until_epoch is None:
             for parameter in parameters:  # the optimizer, made later, leaves them out
                 parameter.requires_grad_(False)

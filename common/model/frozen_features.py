@@ -71,7 +71,9 @@ def head_on_features(module: Any, images: Tensor) -> FromFeatures:
     net: nn.Module = module.net
     parts = classifiers_of(net)
     if len(parts) != 1:
-        raise Unlike("the network has two classifiers" if parts else "the network does not name its classifier")
+        raise Unlike(
+            "the network has two classifiers" if parts else "the network does not name its classifier"
+        )
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
     modes = {part: part.training for part in net.modules()}
     try:
@@ -85,7 +87,9 @@ def head_on_features(module: Any, images: Tensor) -> FromFeatures:
                 raise Unlike("the network does more with its images than its classifier sees")
             torch.manual_seed(PROBE_SEED)
             if not _same(F.dropout(plain, head.dropout), while_training):
-                raise Unlike("while it trains, the network does more than dropout between backbone and classifier")
+                raise Unlike(
+                    "while it trains, the network does more than dropout between backbone and classifier"
+                )
     finally:
         for part, mode in modes.items():
             part.training = mode

@@ -115,7 +115,11 @@ class SayWhenItPays(pl.Callback):
         _say(
             self.job,
             f"an epoch takes {fast:.2f} s on features and about {self.slow:.1f} s on images: "
-            + (f"{self.slow / fast:.0f} times as long, so it pays from epoch {pays} on" if pays else "it does not pay"),
+            + (
+                f"{self.slow / fast:.0f} times as long, so it pays from epoch {pays} on"
+                if pays
+                else "it does not pay"
+            ),
         )
 
 
@@ -180,10 +184,10 @@ def _computed(
             done, seconds = folder.load_json(place / "progress.json")
             stored: np.ndarray = np.lib.format.open_memmap(place / "features.npy", "r+")
         saved = began = time.monotonic()
-        if done < len(rows):
-            _say(job, f"the backbone is frozen: its features of {len(rows) - done:,} images are computed once")
-        loader = data.in_order(rows[done:])
-        for batch in loader:
+        left = len(rows) - done
+        what = f"{left:,} images are computed once" if left else f"{len(rows):,} images are there already"
+        _say(job, f"the backbone is frozen: its features of {what}")
+        for batch in data.in_order(rows[done:]) if left else ():
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
                 images = batch["image"].to(device).float().div_(255)
                 found = features_of(module, images).cpu().numpy()
@@ -196,7 +200,7 @@ def _computed(
                 stored.flush()
                 folder.write_json(place / "progress.json", [done, seconds + now - began])
                 saved = now
-        if len(loader):
+        if left:
             seconds += saved - began
             shape = " x ".join(map(str, stored.shape[1:]))
             _say(job, f"{shape} numbers each, {stored.nbytes / 1e6:,.0f} MB, in {duration(seconds)}: {place}")
@@ -211,18 +215,25 @@ def _new_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     except OSError as error:
         path.unlink()
-        raise Unlike(f"{stored.nbytes / 1e9:.1f} GB of features do not fit on the disk ({error.strerror})") from None
+        raise Unlike(
+            f"{stored.nbytes / 1e9:.1f} GB of features do not fit on the disk ({error.strerror})"
+        ) from None
     return stored
 
 
-def _key(config: dict[str, Any], data: ImageData, module: ImageClassifier, rows: np.ndarray, precision: str) -> str:
+def _key(
+    config: dict[str, Any], data: ImageData, module: ImageClassifier, rows: np.ndarray, precision: str
+) -> str:
     """Of everything that features depend on: the frozen weights, what is done to an image before, and which images."""
     assert data.table is not None
     left_out = ("head", "dropout", "pretrained")  # features do not depend on them
     network = {key: value for key, value in config["model"].items() if key not in left_out}
-    said = [network, config["module"], module.preprocessing, precision, str(module.memory_format)]
+    pools = getattr(classifiers_of(module.net)[0], "pools", False)
+    said = [network, pools, config["module"], module.preprocessing, precision, str(module.memory_format)]
     key = hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode())
-    classifier = {tensor.data_ptr() for part in classifiers_of(module.net) for tensor in part.state_dict().values()}
+    classifier = {
+        tensor.data_ptr() for part in classifiers_of(module.net) for tensor in part.state_dict().values()
+    }
     for name, tensor in module.net.state_dict().items():
         if tensor.ndim and tensor.data_ptr() not in classifier:
             key.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -8,7 +8,6 @@ from common.errors import PodiumError
 from common.run import folder
 from common.run.members import class_names, read_folds
 
-
 # Keys of a stage that say which training images it leaves out.
 CLEANING = ("clean_from", "clean_by", "stable_classes", "stable_score")
 
@@ -154,15 +153,15 @@ def soft_labels_table(config: dict[str, Any], run: Path) -> Path | None:
 
 
 def check_teacher(config: dict[str, Any], run: Path, names: list[str]) -> None:
-    """Raise PodiumError if a job's teacher tells other classes apart than `names`: its columns would be other classes."""
+    """Raise PodiumError if a job's teacher tells other classes apart than `names`: its columns are read as these."""
     table = soft_labels_table(config, run)
     if table is None or table.parent.name != "out_of_fold":
         return
     teacher = table.parent.parent / "jobs" / job_name(table.stem, 0)
     if (teacher / "scores.json").exists() and class_names(teacher) != names:
         raise PodiumError(
-            f"stages.{config['job']['stage']}.soft_labels_from: {config['job']['soft_labels_from']} knows other classes "
-            f"({len(class_names(teacher))}, here {len(names)}): teach with the same classes in data"
+            f"stages.{config['job']['stage']}.soft_labels_from: {config['job']['soft_labels_from']} knows other "
+            f"classes ({len(class_names(teacher))}, here {len(names)}): teach with the same classes in data"
         )
 
 

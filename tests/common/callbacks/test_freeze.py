@@ -10,7 +10,13 @@ class Module(torch.nn.Module):
     def __init__(self, net=None):
         super().__init__()
         self.net = net or SmallResNet(
-            num_classes=3, in_channels=1, image_size=(16, 16), widths=(4, 4), depths=(1, 1), stem=4, dropout=0.5
+            num_classes=3,
+            in_channels=1,
+            image_size=(16, 16),
+            widths=(4, 4),
+            depths=(1, 1),
+            stem=4,
+            dropout=0.5,
         )
 
 

@@ -6,7 +6,12 @@ from common.model.small_resnet import SmallResNet
 
 
 def test_the_backbone_is_all_that_the_classifier_is_not():
-    for name, size in (("resnet18", 64), ("vit_tiny_patch16_224", 224), ("regnety_002", 64), ("mobilenetv3_small_050", 64)):
+    for name, size in (
+        ("resnet18", 64),
+        ("vit_tiny_patch16_224", 224),
+        ("regnety_002", 64),
+        ("mobilenetv3_small_050", 64),
+    ):
         options = {"img_size": size} if name.startswith("vit") else {}
         net = timm.create_model(name, num_classes=3, **options)
         modules, parameters = backbone_of(net)

@@ -31,7 +31,10 @@ NETS = {  # name → (classes → network, size of its images); hidden layers ha
     "cosine head": (partial(resnet, head=CosineHead), 64),
     "convolution": (partial(resnet, head=partial(ConvHead, hidden=3), size=160), 160),
     "small network": (small, 16),
-    "no classifier named": (lambda k: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, k)), 2),
+    "no classifier named": (
+        lambda k: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, k)),
+        2,
+    ),
 }
 
 
@@ -67,7 +70,10 @@ def test_coarser_classes_are_told_by_their_leaves():
     before = Classes(["ant", "bee", "cat"], {"order": [0, 0, 1], "kind": [0, 0, 0]})
     now = Classes(["owl", "cat", "bee", "dog"], {"order": [0, 1, 2, 1], "other": [0, 0, 1, 1]})
     rows = rows_by_level(before, now)
-    assert {level: found.tolist() for level, found in rows.items()} == {"leaf": [-1, 2, 1, -1], "order": [-1, 1, 0]}
+    assert {level: found.tolist() for level, found in rows.items()} == {
+        "leaf": [-1, 2, 1, -1],
+        "order": [-1, 1, 0],
+    }
 
 
 def test_every_level_of_a_network_has_its_own_rows():

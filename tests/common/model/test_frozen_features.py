@@ -12,11 +12,15 @@ from common.model.small_resnet import SmallResNet
 TASK = {"num_classes": 4, "in_channels": 3, "image_size": (64, 64)}
 NETS = {
     "functional dropout": lambda: timm_model("resnet18", dropout=0.3, **TASK),
-    "drop path in the backbone": lambda: timm_model("tf_efficientnet_lite0", dropout=0.2, drop_path=0.2, **TASK),
+    "drop path in the backbone": lambda: timm_model(
+        "tf_efficientnet_lite0", dropout=0.2, drop_path=0.2, **TASK
+    ),
     "layers between pooling and classifier": lambda: timm_model("mobilenetv3_small_050", dropout=0.2, **TASK),
     "dropout as a module": lambda: timm_model("vit_tiny_patch16_224", dropout=0.4, **TASK),
     "classifier within a head": lambda: timm_model("regnety_002", dropout=0.2, **TASK),
-    "linear head": lambda: timm_model("resnet18", head={"_target_": "common.model.heads.LinearHead", "dropout": 0.2}, **TASK),
+    "linear head": lambda: timm_model(
+        "resnet18", head={"_target_": "common.model.heads.LinearHead", "dropout": 0.2}, **TASK
+    ),
     "cosine head": lambda: timm_model("resnet18", head=CosineHead, **TASK),
     "levels": lambda: level_model("resnet18", level_sizes={"group": 2}, dropout=0.2, **TASK),
     "ours": lambda: SmallResNet(widths=(8, 8), depths=(1, 1), stem=8, dropout=0.3, **TASK),
@@ -108,7 +112,12 @@ class Bypasses(AddsNoise):
 
 @pytest.mark.parametrize(
     ("net", "why"),
-    [(AddsNoise, "more than dropout"), (LooksTwice, "once"), (Bypasses, "more with its images"), (nn.Identity, "name")],
+    [
+        (AddsNoise, "more than dropout"),
+        (LooksTwice, "once"),
+        (Bypasses, "more with its images"),
+        (nn.Identity, "name"),
+    ],
 )
 def test_what_would_train_another_model_is_refused(net, why):
     module = Module(net()) if net is nn.Identity else frozen(net())
