@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import common
+from common.build import build
 from common.errors import PodiumError
 from common.model.backbones import efficientnet, output_shape, timm_model
+from common.model.classifier import leaf
 from common.model.heads import ConvHead, LinearHead
 
 FILES = sorted((Path(common.__file__).parents[1] / "conf/model").glob("*.yaml"))
@@ -21,19 +22,20 @@ def task(size: int = 64, channels: int = 3) -> dict:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    "build",
+    "make",
     [
         partial(timm_model, "resnet10t", drop_path=0.1, dropout=0.2),
         partial(timm_model, "resnet10t", head=ConvHead),
         partial(timm_model, "mobilenetv3_small_050", head=LinearHead),
+        partial(timm_model, "resnet10t", head={"_target_": "common.model.heads.CosineHead", "scale": 20.0}),
         partial(timm_model, "vit_tiny_patch16_224"),
         partial(efficientnet, "efficientnet-b0"),
     ],
-    ids=["timm", "conv head", "linear head", "transformer", "efficientnet"],
+    ids=["timm", "conv head", "linear head", "cosine head as a part", "transformer", "efficientnet"],
 )
-def test_network_trains_every_parameter_and_gives_logits_for_each_class(build, channels):
+def test_network_trains_every_parameter_and_gives_logits_for_each_class(make, channels):
     torch.manual_seed(0)
-    model = build(**task(size=96, channels=channels))
+    model = make(**task(size=96, channels=channels))
     logits = model(torch.randn(2, channels, 96, 96))
     assert logits.shape == (2, 5)
     logits.square().sum().backward()
@@ -107,5 +109,5 @@ def test_patches_that_do_not_cover_the_image_are_refused():
 def test_every_file_of_the_group_builds_a_network(file, caplog):
     caplog.set_level(logging.ERROR)
     with torch.device("meta"):
-        model = instantiate(OmegaConf.load(file), _convert_="all", **task(size=128, channels=1)).eval()
-        assert model(torch.empty(2, 1, 128, 128)).shape == (2, 5)
+        model = build(OmegaConf.to_container(OmegaConf.load(file)), **task(size=128, channels=1)).eval()
+        assert leaf(model(torch.empty(2, 1, 128, 128))).shape == (2, 5)
