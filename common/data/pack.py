@@ -19,6 +19,7 @@ row to its pixels, so that records within larger files can be packed alike.
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import time
@@ -32,12 +33,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from hydra.utils import get_object
 
+from common.data import images
 from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
 
-VERSION = 1  # to be raised when images.py makes other pixels of the same file
+VERSION = 1  # of the files
 KEY = 24  # characters of a key: 96 bits in hexadecimal
 BLOCK_ROWS, BLOCK_BYTES = 512, 32 * 2**20  # the most that a block holds: a second or two of decoding
 SAY_EVERY = 10.0  # seconds
@@ -100,6 +103,7 @@ class Pack:
         self.shape = (*preprocessing["size"], preprocessing["channels"])
         self.made_by = {
             "version": VERSION,
+            "code": _code(preprocessing),
             "opencv": cv2.__version__,
             "root": str(root.resolve()),
             "preprocessing": preprocessing,
@@ -278,7 +282,8 @@ class Pack:
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: workers would inherit it
                 except (BlockingIOError, PermissionError):
                     file.seek(0)
-                    print(f"waiting for {file.read() or 'another process'}, which packs {self.folder}", flush=True)
+                    holder = file.read() or "another process"
+                    print(f"waiting for {holder}, which packs {self.folder}", flush=True)
                     fcntl.lockf(file, fcntl.LOCK_EX)
                 file.seek(0)
                 file.truncate()
@@ -311,6 +316,14 @@ def _decoded(
             if pending is not None:
                 yield pending[0], [future.result() for future in pending[1]]
             pending = ahead
+
+
+def _code(preprocessing: dict[str, Any]) -> str:
+    """A hash of the code that makes the pixels: reading and fitting, and the part `picture` if there is one."""
+    files = [images.__file__]
+    if preprocessing.get("picture"):
+        files.append(inspect.getfile(get_object(preprocessing["picture"]["_target_"])))
+    return hashlib.blake2b(b"".join(Path(file).read_bytes() for file in files), digest_size=6).hexdigest()
 
 
 def _array(keys: str) -> np.ndarray:

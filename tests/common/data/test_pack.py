@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -125,6 +126,18 @@ def test_another_preprocessing_root_or_version_is_another_pack(root, tmp_path, m
     folders |= {folder(interpolation="bilinear"), folder(root=tmp_path)}
     monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
     assert len(folders | {folder()}) == 8
+
+
+def test_other_code_of_the_part_that_makes_the_pictures_is_another_pack(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    preprocessing = PREPROCESSING | {"picture": {"_target_": "inverted_for_packs.Inverted"}}
+    folders = set()
+    for inverted in ("255 - image", "254 - image"):
+        (tmp_path / "inverted_for_packs.py").write_text(
+            f"class Inverted:\n    call = lambda image: {inverted}\n"
+        )
+        folders |= {Pack(tmp_path, root, preprocessing).folder, Pack(tmp_path, root, preprocessing).folder}
+    assert len(folders) == 2
 
 
 def test_what_cannot_be_decoded_is_reported_as_ever_and_remembered(root):
@@ -251,14 +264,14 @@ def test_a_full_disk_is_said_before_anything_is_written(root, monkeypatch):
 
 def test_a_place_that_cannot_be_written_to_is_named(root):
     (root.parent / "pack").write_text("a file")
-    with pytest.raises(PodiumError, match="pack.* cannot be written to"):
+    with pytest.raises(PodiumError, match=r"pack.* cannot be written to"):
         take(root)
 
 
 # --- Several processes ---
 
 SLOWLY = """
-import os, sys, time
+import sys, time
 from pathlib import Path
 from common.data import pack as module
 from tests.common.data.test_pack import PREPROCESSING, direct, paths_of
@@ -268,15 +281,14 @@ root, log = Path(sys.argv[1]), sys.argv[2]
 paths = paths_of(root)
 
 def picture(row):
-    time.sleep(0.03)
+    while not (root.parent / "go").exists():
+        time.sleep(0.01)
+    time.sleep(0.02)
     with open(log, "a") as file:
         file.write(f"{row}\\n")
     return direct(paths[row])
 
-pack = module.Pack(root.parent / "pack", root, PREPROCESSING)
-print("begun", flush=True)
-pack.take(module.file_keys(paths), picture)
-print("done", flush=True)
+module.Pack(root.parent / "pack", root, PREPROCESSING).take(module.file_keys(paths), picture)
 """
 
 
@@ -289,6 +301,7 @@ def test_a_killed_process_loses_two_blocks_and_the_next_ends_as_if_nothing_had_h
     whole = take(root)
     unbroken = (whole.folder / "pixels.u8").read_bytes()
     shutil.rmtree(whole.folder)
+    (tmp_path / "go").touch()
     packing = start(root, tmp_path / "log")
     index = whole.folder / "index.jsonl"
     while not index.exists() or index.read_bytes().count(b"\n") < 3:
@@ -307,11 +320,16 @@ def test_a_killed_process_loses_two_blocks_and_the_next_ends_as_if_nothing_had_h
 
 def test_two_processes_at_once_decode_every_picture_once(root, tmp_path):
     both = [start(root, tmp_path / f"log{number}") for number in range(2)]
-    said = [process.communicate()[0] for process in both]
+    first = select.select([process.stdout for process in both], [], [])[0][
+        0
+    ].readline()  # of whoever comes later
+    assert first.startswith("waiting for process")
+    (tmp_path / "go").touch()
+    for process in both:
+        process.communicate()
     assert [process.returncode for process in both] == [0, 0]
     logs = [(tmp_path / f"log{n}").read_text().split() for n in range(2) if (tmp_path / f"log{n}").exists()]
     assert sorted(int(row) for log in logs for row in log) == list(range(20))
-    assert any("waiting for process" in words for words in said)
     taken = take(root)
     assert not taken.decoded
     assert_right(taken, paths_of(root))

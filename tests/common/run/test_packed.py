@@ -39,7 +39,7 @@ def test_losses_and_weights_are_equal_bit_for_bit(toy_here, tmp_path, workers, c
 def test_the_verb_packs_what_each_stage_reads(toy_here, tmp_path, capsys):
     toy_here()
     words = ["competition=toy", "--config-dir", str(tmp_path / "conf")]
-    stages = 'stages={small: {recipe: {data: {size: [8, 8]}}}, large: {init_from: small}, last: {init_from: large}}'
+    stages = "stages={small: {recipe: {data: {size: [8, 8]}}}, large: {init_from: small}, last: {init_from: large}}"
     assert main(["pack", *words, stages]) == 0
     packs = sorted(path.name.partition("-")[0] for path in Path("data/toy/pack").iterdir())
     assert packs == ["16x16x1", "8x8x1"]
