@@ -31,7 +31,12 @@ PUBLISHED = {
     "v3_open": ("reliable", [20, 500], False, 15, 3, 0.5, 128, True, True),
     "v3_all": ("reliable", None, True, 8, 3, 0.4, 1024, True, True),
 }
-ROUNDS = {"baseline": "base_all", "v1": "v1_all", "v2": "v2_all", "v3": "v3_all"}  # experiment → its last stage
+ROUNDS = {
+    "baseline": "base_all",
+    "v1": "v1_all",
+    "v2": "v2_all",
+    "v3": "v3_all",
+}  # experiment → its last stage
 
 
 def stages(experiment, *words):
@@ -77,18 +82,21 @@ def test_the_stages_form_one_chain_and_what_is_left_out_comes_from_v1():
     origin = {name: stage.init_from for name, stage in config.stages.items()}
     assert [*origin] == [name for name in PUBLISHED if name != "base_all"]
     assert [*origin.values()] == [None, *[*origin][:-1]]
-    cleaned = {name: (stage.clean_from, stage.clean_by) for name, stage in config.stages.items() if stage.clean_from}
+    cleaned = {
+        name: (stage.clean_from, stage.clean_by) for name, stage in config.stages.items() if stage.clean_from
+    }
     assert cleaned == dict.fromkeys(["v2_all", "v3_head", "v3_open", "v3_all"], ("v1_all", "original"))
 
 
 def test_one_word_gives_all_stages_another_backbone():
-    assert {config["model"]["name"] for config in stages("aliproducts_v3", "model.name=resnest101e").values()} == {
-        "resnest101e"
-    }
+    assert {
+        config["model"]["name"] for config in stages("aliproducts_v3", "model.name=resnest101e").values()
+    } == {"resnest101e"}
 
 
 SMALL = [
-    "train", "competition=aliproducts", "experiment=aliproducts_rounds_small", "data.size=[32,32]", "trainer.max_epochs=2",
+    "train", "competition=aliproducts", "experiment=aliproducts_rounds_small", "data.size=[32,32]",
+    "trainer.max_epochs=2",
     "model.depths=[1,1]", "model.widths=[16,32]", "model.stem=16", "trial.enabled=false", "trainer.threads=1",
     "stages.base_head.recipe.data.window=[4,20]", "stages.base_open.recipe.data.window=[4,20]",
     "stages.v1_head.recipe.data.window=[4,60]", "stages.v1_open.recipe.data.window=[4,60]",
@@ -129,8 +137,12 @@ def same_job(one: Path, other: Path) -> None:
         assert all(torch.equal(value, second[key]) for key, value in first.items()), (other, name)
     assert folder.load_json(one / "scores.json") == folder.load_json(other / "scores.json")
     if (one / "init.json").exists():
-        assert folder.load_json(one / "init.json")["classes"] == folder.load_json(other / "init.json")["classes"]
-    (frame, rows), (theirs, their_rows) = (predictions.read(job / "predictions.parquet") for job in (one, other))
+        assert (
+            folder.load_json(one / "init.json")["classes"] == folder.load_json(other / "init.json")["classes"]
+        )
+    (frame, rows), (theirs, their_rows) = (
+        predictions.read(job / "predictions.parquet") for job in (one, other)
+    )
     assert frame.equals(theirs) and (rows == their_rows).all()
 
 
