@@ -83,7 +83,9 @@ class HierarchicalLoss(pl.Callback):
     def _weights_of(self, outputs: dict[str, Any]) -> dict[str, float]:
         """Level → weight now, the leaves under the network's name for them."""
         leaf_level = next(iter(outputs))
-        ends = {level: self.weights.get(LEAF if level == leaf_level else level, (1.0, 1.0)) for level in outputs}
+        ends = {
+            level: self.weights.get(LEAF if level == leaf_level else level, (1.0, 1.0)) for level in outputs
+        }
         module: Any = self.trainer.lightning_module if self.trainer is not None else None
         scheduled = any(first != last for first, last in ends.values())
         progress = module.progress()[0] if scheduled and module is not None else 0.0

@@ -23,7 +23,9 @@ def read_reliable(path: Path) -> pd.DataFrame:
     )
     for column in ("id", "class", "kept"):
         if column not in found:
-            raise PodiumError(f"{path}: column {column} is missing; there are {', '.join(map(str, found.columns))}")
+            raise PodiumError(
+                f"{path}: column {column} is missing; there are {', '.join(map(str, found.columns))}"
+            )
     if found["kept"].dtype != bool:
         raise PodiumError(f"{path}: column kept must hold True or False in every row")
     doubled = found["id"][found["id"].duplicated()]

@@ -65,7 +65,11 @@ def level_model(
             )
     if branches:
         trunk = Branched(trunk, list(sizes), branches)
-        trunk.check(torch.linspace(0, 1, in_channels * image_size[0] * image_size[1]).view(1, in_channels, *image_size))
+        trunk.check(
+            torch.linspace(0, 1, in_channels * image_size[0] * image_size[1]).view(
+                1, in_channels, *image_size
+            )
+        )
     return WithHead(trunk, LevelHead(heads))
 
 
@@ -106,7 +110,9 @@ class Branched(nn.Module):
         self.trunk = trunk
         self.levels = list(levels)
         self.branch_from = dict(branch_from)
-        self.branches = nn.ModuleDict({level: _from_stage(trunk, stage) for level, stage in branch_from.items()})
+        self.branches = nn.ModuleDict(
+            {level: _from_stage(trunk, stage) for level, stage in branch_from.items()}
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         entered: dict[str, Tensor] = {}
@@ -145,7 +151,9 @@ class Branched(nn.Module):
             here = f"{prefix}branches.{level}."
             if not any(name.startswith(here) for name in state_dict):
                 own = {name: f"{prefix}trunk.{name}" for name in branch.state_dict()}
-                state_dict |= {here + name: state_dict[there] for name, there in own.items() if there in state_dict}
+                state_dict |= {
+                    here + name: state_dict[there] for name, there in own.items() if there in state_dict
+                }
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

@@ -21,7 +21,6 @@ from common.run.members import read_folds
 from common.run.stages import job_name, out_of_fold_path, reliable_list, stages_of
 
 
-
 def write_reliable(run: Path, config: dict[str, Any]) -> None:
     """Write the list that a stage trains on, if it has one, unless it is there.
 
@@ -101,10 +100,14 @@ def _named(run: Path, path: Path) -> pd.DataFrame:
     split = read_folds(run).set_index("id")
     strange = ~table["id"].isin(split.index[split["part"] == "train"])
     if strange.any():
-        raise PodiumError(f"{path}: {table['id'][strange].iloc[0]} is no training image of {run / 'folds.csv'}")
+        raise PodiumError(
+            f"{path}: {table['id'][strange].iloc[0]} is no training image of {run / 'folds.csv'}"
+        )
     table["class"] = split["class"].loc[table["id"]].to_numpy()
     name_of = table.drop_duplicates("label").set_index("label")["class"]
-    return table.assign(predicted_class=table["predicted"].map(name_of).fillna("a class without training images"))
+    return table.assign(
+        predicted_class=table["predicted"].map(name_of).fillna("a class without training images")
+    )
 
 
 def _write(path: Path, found: pd.DataFrame) -> None:

@@ -35,7 +35,9 @@ def by_confident_learning(table: pd.DataFrame) -> pd.DataFrame:
     return _list(table, kept, reason, kept.astype(np.int64))
 
 
-def doubtful(labels: np.ndarray, predicted: np.ndarray, probability: np.ndarray, own: np.ndarray) -> np.ndarray:
+def doubtful(
+    labels: np.ndarray, predicted: np.ndarray, probability: np.ndarray, own: np.ndarray
+) -> np.ndarray:
     """Confident learning, bool (N,): labels that are probably wrong (Northcutt, Jiang and Chuang 2021).
 
     A label is confidently wrong if another class is the most probable, and as probable as it is on average for the
@@ -74,7 +76,9 @@ def by_accuracy(table: pd.DataFrame, seed: int) -> pd.DataFrame:
         one = rows.iloc[chance.integers(len(rows))]
         kept[one], reason[one] = True, "by chance: no image of its class is predicted right"
     left = np.bincount(labels, kept)[labels].astype(np.int64)
-    place = pd.Series(kept.astype(np.int64)).groupby(labels).cumsum().to_numpy() - 1  # among those left of its class
+    place = (
+        pd.Series(kept.astype(np.int64)).groupby(labels).cumsum().to_numpy() - 1
+    )  # among those left of its class
     each, more = np.divmod(SMALL_CLASS, left.clip(1))
     repeat = np.where(left <= SMALL_CLASS, each + (place < more), 1)
     return _list(table, kept, reason, np.where(kept, repeat, 0))
@@ -86,7 +90,9 @@ def only_stable(found: pd.DataFrame, path: Path, least: float) -> pd.DataFrame:
     path: CSV with columns class and score (or recall) in [0, 1], such as the `class_scores.csv` of `evaluate`. A class
     that it does not have, or without a score, stays.
     """
-    scores = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values={"score": [""], "recall": [""]})
+    scores = pd.read_csv(
+        path, dtype={"class": str}, keep_default_na=False, na_values={"score": [""], "recall": [""]}
+    )
     column = next((name for name in ("score", "recall") if name in scores), None)
     if column is None or "class" not in scores:
         raise PodiumError(f"{path}: expected columns class and score; there are {', '.join(scores.columns)}")
@@ -101,7 +107,9 @@ def only_stable(found: pd.DataFrame, path: Path, least: float) -> pd.DataFrame:
 
 
 def _said(table: pd.DataFrame) -> np.ndarray:
-    return "predicted as «" + table["predicted_class"].to_numpy(object) + "» " + _rounded(table["probability"])
+    return (
+        "predicted as «" + table["predicted_class"].to_numpy(object) + "» " + _rounded(table["probability"])
+    )
 
 
 def _rounded(values: pd.Series) -> np.ndarray:
@@ -115,5 +123,3 @@ def _classes_without(kept: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _list(table: pd.DataFrame, kept: np.ndarray, reason: np.ndarray, repeat: np.ndarray) -> pd.DataFrame:
     return table[["id", "class"]].assign(kept=kept, reason=reason, repeat=repeat)[COLUMNS]
-
-

@@ -20,7 +20,9 @@ def listed(path, rows, columns=("id", "class", "kept", "reason", "repeat")):
 
 
 def test_times_are_those_of_the_list_and_a_class_that_nobody_judged_stays_whole(tmp_path):
-    path = listed(tmp_path / "list.csv", [("a", "x", True, "", 3), ("b", "x", False, "", 1), ("d", "x", True, "", 1)])
+    path = listed(
+        tmp_path / "list.csv", [("a", "x", True, "", 3), ("b", "x", False, "", 1), ("d", "x", True, "", 1)]
+    )
     table = records(["a", "b", "c", "e"], [0, 0, 0, 1])
     assert repeats(table, ["x", "y"], path).tolist() == [3, 0, 0, 1]
 
@@ -64,9 +66,18 @@ def test_only_training_rows_follow_the_list(tmp_path):
     plain.setup()
     train = plain.table.iloc[plain.rows("train")]
     kept = np.arange(len(train)) % 3 > 0
-    rows = zip(train["id"], [CLASSES[label] for label in train["label"]], kept, [""] * len(train), 1 + kept, strict=True)
+    rows = zip(
+        train["id"],
+        [CLASSES[label] for label in train["label"]],
+        kept,
+        [""] * len(train),
+        1 + kept,
+        strict=True,
+    )
     path = listed(tmp_path / "list.csv", rows)
-    clean = FolderData(root=str(tmp_path / "images"), folder=str(tmp_path / "run"), cleaned=str(path), **options)
+    clean = FolderData(
+        root=str(tmp_path / "images"), folder=str(tmp_path / "run"), cleaned=str(path), **options
+    )
     clean.setup()
     assert clean.rows("train").tolist() == np.repeat(plain.rows("train")[kept], 2).tolist()
     for part in ("valid", "score"):

@@ -15,7 +15,7 @@ SIZES = {"genus": 3, "family": 2}
 SHAPE = {"in_channels": 3, "image_size": (64, 64)}
 # network → its last stage
 BRANCHED = {
-    "resnet10t": "layer4",
+    "test_resnet": "layer4",
     "res2net50d": "layer4",
     "tf_efficientnet_lite0": "blocks.6",
     "convnext_atto": "stages.3",
@@ -23,7 +23,7 @@ BRANCHED = {
 }
 
 
-def model(name: str = "resnet10t", **others):
+def model(name: str = "test_resnet", **others):
     torch.manual_seed(0)
     return level_model(name, num_classes=5, level_sizes=SIZES, **SHAPE, **others)
 
@@ -32,7 +32,7 @@ def images(count: int = 2) -> torch.Tensor:
     return torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["test_resnet", "vit_tiny_patch16_224"])
 def test_each_level_has_logits_for_its_classes_the_leaves_first(name):
     outputs = model(name)(images())
     assert {level: tuple(logits.shape) for level, logits in outputs.items()} == {
@@ -44,7 +44,7 @@ def test_each_level_has_logits_for_its_classes_the_leaves_first(name):
 
 
 def test_the_leaves_are_those_of_the_plain_network():
-    ours, plain = model().eval(), timm_model("resnet10t", num_classes=5, **SHAPE).eval()
+    ours, plain = model().eval(), timm_model("test_resnet", num_classes=5, **SHAPE).eval()
     plain.load_state_dict(
         {name.removeprefix("backbone."): tensor for name, tensor in ours.backbone.state_dict().items()}
         | {f"fc.{name}": tensor for name, tensor in ours.head.heads["leaf"].fc.state_dict().items()}
@@ -56,7 +56,7 @@ def test_the_leaves_are_those_of_the_plain_network():
 def test_heads_of_ours_classify_the_map_of_each_level(head):
     size = {"in_channels": 3, "image_size": (96, 96)}
     net = level_model(
-        "resnet10t", num_classes=5, level_sizes=SIZES, head=head, branch_from={"genus": "layer4"}, **size
+        "test_resnet", num_classes=5, level_sizes=SIZES, head=head, branch_from={"genus": "layer4"}, **size
     )
     outputs = net(torch.rand(2, 3, 96, 96))
     assert [logits.shape[1] for logits in outputs.values()] == [5, 3, 2]
@@ -71,8 +71,10 @@ def test_a_branch_begins_as_a_copy_of_the_last_stage(name, stage):
     assert features["family"] is features["leaf"]
     trunk, branch = net.backbone.trunk, net.backbone.branches["genus"]
     ours = sum(parameter.numel() for parameter in trunk.get_submodule(stage).parameters())
-    assert ours <= sum(parameter.numel() for parameter in branch.parameters()) < sum(
-        parameter.numel() for parameter in trunk.parameters()
+    assert (
+        ours
+        <= sum(parameter.numel() for parameter in branch.parameters())
+        < sum(parameter.numel() for parameter in trunk.parameters())
     )
     shared = {id(parameter) for parameter in trunk.parameters()}
     assert not shared & {id(parameter) for parameter in branch.parameters()}
@@ -88,7 +90,7 @@ def test_a_branch_learns_from_its_own_level_alone():
 
 
 def test_weights_of_a_network_without_branches_fill_them_too():
-    net, plain = model(branch_from={"genus": "layer4"}), timm_model("resnet10t", num_classes=7, **SHAPE)
+    net, plain = model(branch_from={"genus": "layer4"}), timm_model("test_resnet", num_classes=7, **SHAPE)
     for parameter in plain.parameters():
         torch.nn.init.uniform_(parameter, -0.1, 0.1)
     load_state(net, {f"net.{name}": tensor for name, tensor in plain.state_dict().items()}, origin="a run")
@@ -119,7 +121,10 @@ def test_only_levels_that_are_asked_for_have_a_head():
         ({"branch_from": {"genus": "layer3"}}, "«layer3» is not the network's last stage; that is layer4"),
         ({"branch_from": {"genus": "layr4"}}, r"no stage «layr4» \(did you mean layer4\?\)"),
         ({"branch_from": {"genus": "conv1"}}, "«conv1» is not the network's last stage"),
-        ({"levels": ["genus"], "branch_from": {"family": "layer4"}}, "levels with a classifier are leaf, genus"),
+        (
+            {"levels": ["genus"], "branch_from": {"family": "layer4"}},
+            "levels with a classifier are leaf, genus",
+        ),
     ],
 )
 def test_a_level_or_stage_that_is_not_there_is_named(options, message):
@@ -134,4 +139,4 @@ def test_a_network_that_cannot_be_entered_at_its_last_stage_says_so():
 
 def test_without_a_tree_there_are_no_levels():
     with pytest.raises(PodiumError, match="needs a data set with a class tree"):
-        level_model("resnet10t", num_classes=5, **SHAPE)
+        level_model("test_resnet", num_classes=5, **SHAPE)

@@ -37,7 +37,8 @@ def test_heads_that_follow_the_leaves_agree_always():
     metrics = LevelMetrics(PARENTS)
     leaves = torch.rand(9, 5, generator=torch.Generator().manual_seed(2))
     outputs = {
-        level: torch.nn.functional.one_hot(parent[leaves.argmax(1)]).float() for level, parent in PARENTS.items()
+        level: torch.nn.functional.one_hot(parent[leaves.argmax(1)]).float()
+        for level, parent in PARENTS.items()
     }
     metrics.update(leaves, outputs, torch.zeros(9, dtype=torch.int64))
     assert metrics.take()["family_consistency"] == 1

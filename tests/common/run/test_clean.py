@@ -42,7 +42,10 @@ def test_only_a_share_of_the_images_is_judged_the_training_part(run):
         found = pd.read_csv(run / f"{name}.csv")
         assert found["id"].tolist() == train_ids
         assert found["class"].tolist() == split["class"].loc[train_ids].tolist()
-        assert found.columns.tolist() == ["id", "class", "kept", "reason", "repeat"] and found["reason"].notna().all()
+        assert (
+            found.columns.tolist() == ["id", "class", "kept", "reason", "repeat"]
+            and found["reason"].notna().all()
+        )
         pd.testing.assert_frame_equal(found, pd.read_parquet(run / f"{name}.parquet"), check_dtype=False)
         assert set(found["class"][found["kept"]]) == set(CLASSES)
 
@@ -91,7 +94,9 @@ def test_labels_that_are_held_out_have_no_say(run, config, tmp_path):
     split = pd.read_csv(run / "folds.csv")
     held_out = split[split["part"] != "train"]
     others = {name: CLASSES[(number + 1) % len(CLASSES)] for number, name in enumerate(CLASSES)}
-    held_out.assign(**{"class": held_out["class"].map(others)})[["id", "class"]].to_csv(tmp_path / "c.csv", index=False)
+    held_out.assign(**{"class": held_out["class"].map(others)})[["id", "class"]].to_csv(
+        tmp_path / "c.csv", index=False
+    )
     data = {**config["data"], "split": str(run / "folds.csv"), "corrections": str(tmp_path / "c.csv")}
     scrambled = train({**config, "data": data, "run_dir": str(tmp_path / "scrambled")})
     for name in ("reliable_train.csv", "reliable_train_right.csv"):

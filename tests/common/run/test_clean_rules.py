@@ -10,7 +10,9 @@ from common.run.clean_rules import by_accuracy, by_confident_learning, doubtful,
 
 def table(labels, predicted, probability=0.9, own=0.1) -> pd.DataFrame:
     labels, predicted = np.asarray(labels), np.asarray(predicted)
-    frame = pd.DataFrame({"id": [f"{i:04}" for i in range(len(labels))], "label": labels, "predicted": predicted})
+    frame = pd.DataFrame(
+        {"id": [f"{i:04}" for i in range(len(labels))], "label": labels, "predicted": predicted}
+    )
     frame["class"] = [f"class {label}" for label in labels]
     frame["predicted_class"] = [f"class {label}" for label in predicted]
     return frame.assign(probability=probability, own=own)
@@ -32,7 +34,9 @@ def test_doubts_are_those_of_cleanlab(seed):
     from cleanlab.experimental.label_issues_batched import find_label_issues_batched
 
     labels, _, rows = noisy(seed=seed)
-    expected = find_label_issues_batched(labels, rows, batch_size=100, n_jobs=1, verbose=False, return_mask=True)
+    expected = find_label_issues_batched(
+        labels, rows, batch_size=100, n_jobs=1, verbose=False, return_mask=True
+    )
     own = rows[np.arange(len(labels)), labels]
     assert (doubtful(labels, rows.argmax(1), rows.max(1), own) == expected).all()
     assert expected.sum() > 50
@@ -98,7 +102,11 @@ def test_classes_that_score_too_little_are_left_out(tmp_path):
     scores = pd.DataFrame({"class": ["class 0", "class 1"], "images": 10, "score": [0.75, 0.7499]})
     scores.to_csv(tmp_path / "class_scores.csv", index=False)
     left = only_stable(found, tmp_path / "class_scores.csv", 0.75)
-    assert left.groupby("class")["kept"].all().to_dict() == {"class 0": True, "class 1": False, "class 2": True}
+    assert left.groupby("class")["kept"].all().to_dict() == {
+        "class 0": True,
+        "class 1": False,
+        "class 2": True,
+    }
     assert set(left["repeat"][left["class"] == "class 1"]) == {0}
     assert set(left["reason"][left["class"] == "class 1"]) == {"its class scores 0.750, below 0.75"}
     scores.rename(columns={"score": "f1"}).to_csv(tmp_path / "class_scores.csv", index=False)
