@@ -44,7 +44,8 @@ class DeferredLogits:
         unit_rows: each row of `weight` counts divided by its norm, in 32 bits at least, under autocast too. With
             features of norm s the logits are then s · cos, as ArcFace and its kin want them. It goes without a bias.
         shift: float (K,), added to the logits, without a gradient of its own; None: none.
-        chunk: images whose logits exist at the same time, ≥ 1.
+        chunk: images whose logits exist at the same time, ≥ 1. Half as many take half the memory, of which the
+            allocator of a CPU keeps a few times what is in use, and pass twice as often over the weight.
     """
 
     features: Tensor
@@ -52,7 +53,7 @@ class DeferredLogits:
     bias: Tensor | None = None
     unit_rows: bool = False
     shift: Tensor | None = None
-    chunk: int = 64
+    chunk: int = 32
 
     def __post_init__(self) -> None:
         if self.unit_rows and self.bias is not None:
@@ -137,6 +138,7 @@ class _Losses(torch.autograd.Function):
             with torch.autocast(device, enabled=False):
                 logits = layer.logits(some)
             found.append(loss(logits, wanted))
+            del logits  # before the next ones are made
         return torch.cat(found)
 
     @staticmethod
@@ -164,6 +166,7 @@ class _Losses(torch.autograd.Function):
                     grad_weight.addmm_(grad.T.to(weight.dtype), some.to(weight.dtype))
                 if grad_bias is not None:
                     grad_bias += grad.sum(0, dtype=grad_bias.dtype)
+            del logits, grad  # before the next ones are made
         if grad_weight is not None and layer.norms is not None:
             # a step along the row changes its norm alone, and so nothing
             share = torch.where(layer.norms > SMALLEST_NORM, radial / layer.norms.square(), 0.0)
