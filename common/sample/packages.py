@@ -29,7 +29,13 @@ LABELS = {  # from and to which y there is room for a label
     "box": (-0.32, 0.34), "bag": (-0.3, 0.34), "jar": (-0.12, 0.3), "tin": (-0.14, 0.14),
     "tube": (-0.38, 0.2), "pump": (-0.1, 0.4), "spray": (-0.2, 0.42), "bar": (-0.14, 0.14),
 }  # fmt: skip
-CAPS = {"bottle": (-0.5, -0.4), "jar": (-0.42, -0.27), "tube": (0.35, 0.5), "spray": (-0.5, -0.37), "cup": (-0.34, -0.28)}
+CAPS = {
+    "bottle": (-0.5, -0.4),
+    "jar": (-0.42, -0.27),
+    "tube": (0.35, 0.5),
+    "spray": (-0.5, -0.37),
+    "cup": (-0.34, -0.28),
+}
 LAYOUTS = ("band", "patch", "lower", "stripes", "slanted")
 EMBLEMS = ("disc", "ring", "star", "drop", "leaf", "heart", "bolt", "cross", "diamond", "moon")
 
@@ -58,13 +64,19 @@ def draw_package(pen: Pen, package: Package) -> None:
     profile = PROFILES[package.shape]
     top, bottom = profile[0][0], profile[-1][0]
     if package.shape == "pump":
-        pen.polygon([(-0.04, -0.5), (0.2, -0.5), (0.2, -0.44), (0.04, -0.42), (0.04, -0.3), (-0.04, -0.3)], package.cap)
+        pen.polygon(
+            [(-0.04, -0.5), (0.2, -0.5), (0.2, -0.44), (0.04, -0.42), (0.04, -0.3), (-0.04, -0.3)],
+            package.cap,
+        )
     pen.polygon(_between(profile, top, bottom, 1.05), dimmed(package.body, 0.6))  # an edge
     pen.polygon(_between(profile, top, bottom, 1.0), package.body)
     _label(pen, package, profile)
     if package.shape in CAPS:
         pen.polygon(_between(profile, *CAPS[package.shape], 1.12), package.cap)
-    for left, share, factor in ((-0.8, 0.14, 1.25), (0.62, 0.3, 0.82)):  # light on one side, shade on the other
+    for left, share, factor in (
+        (-0.8, 0.14, 1.25),
+        (0.62, 0.3, 0.82),
+    ):  # light on one side, shade on the other
         veil = _between(profile, top, bottom, 1.0) * [share / 2, 0.96] + [left * _width(profile, 0), 0]
         mask = Pen(np.zeros_like(pen.page), 1, (0, 0), 0)
         mask.matrix, mask.origin = pen.matrix, pen.origin
@@ -84,11 +96,13 @@ def _label(pen: Pen, package: Package, profile: Profile) -> None:
         pen.polygon(_between(profile, middle - 0.12 * room, profile[-1][0], 1.0), package.accent)
     elif package.layout == "stripes":
         for start in (0.02, 0.3, 0.58):
-            pen.polygon(_between(profile, low + start * room, low + (start + 0.2) * room, 1.0), package.accent)
+            pen.polygon(
+                _between(profile, low + start * room, low + (start + 0.2) * room, 1.0), package.accent
+            )
     else:
         outer = _between(profile, low, high, 1.0)
         half = len(outer) // 2
-        pen.polygon(np.vstack([outer[half:], outer[:1] + [0, 0.45 * room]]), package.accent)
+        pen.polygon(np.vstack([outer[half:], outer[:1] + np.array([0, 0.45 * room])]), package.accent)
     size = min(0.36 * room, 0.62 * wide)
     centre = np.array([0.0, middle + 0.12 * room])
     for points in emblem(package.emblem):
@@ -113,7 +127,9 @@ def emblem(name: str) -> list[NDArray[np.float64]]:
         return [np.vstack([circle[:19] * 0.65 + [0, 0.35], [[0.0, -1.0]]])]
     if name == "leaf":
         bow = np.linspace(-1, 1, 18)
-        return [np.vstack([np.stack([bow, 0.55 * (1 - bow**2)], 1), np.stack([-bow, -0.55 * (1 - bow**2)], 1)])]
+        return [
+            np.vstack([np.stack([bow, 0.55 * (1 - bow**2)], 1), np.stack([-bow, -0.55 * (1 - bow**2)], 1)])
+        ]
     if name == "heart":
         turn = angle
         x, y = 16 * np.sin(turn) ** 3, 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn)

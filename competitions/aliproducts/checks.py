@@ -51,12 +51,21 @@ def sound(
     others = _classes_of(table[shared], spell)
     notes = [f"also listed as {others[image]}; " for image in table["image_id"][elsewhere | equal]]
     lie = np.where(equal, "equal files lie in several", "its file lies elsewhere")[elsewhere | equal]
-    _add(report, name, "contradictory", table[elsewhere | equal], spell, [a + b for a, b in zip(notes, lie, strict=True)])
+    _add(
+        report,
+        name,
+        "contradictory",
+        table[elsewhere | equal],
+        spell,
+        [a + b for a, b in zip(notes, lie, strict=True)],
+    )
     _add(report, name, "missing", table[~there & ~elsewhere], spell)
     return table[there & ~equal].reset_index(drop=True)
 
 
-def not_in(train: pd.DataFrame, val: pd.DataFrame, root: Path, spell: Callable[[int], str], report: Report) -> pd.DataFrame:
+def not_in(
+    train: pd.DataFrame, val: pd.DataFrame, root: Path, spell: Callable[[int], str], report: Report
+) -> pd.DataFrame:
     """The training entries whose file is not, byte for byte, a validation file of the same name as well."""
     named = train["image_id"].isin(val["image_id"]).to_numpy()
     if not named.any():
@@ -64,7 +73,9 @@ def not_in(train: pd.DataFrame, val: pd.DataFrame, root: Path, spell: Callable[[
     held = val[val["image_id"].isin(train["image_id"])]
     digests = {(image, _digest(path)) for image, path in _files(held, root / "val")}
     leaked = np.zeros(len(train), bool)
-    leaked[named] = [(image, _digest(path)) in digests for image, path in _files(train[named], root / "train")]
+    leaked[named] = [
+        (image, _digest(path)) in digests for image, path in _files(train[named], root / "train")
+    ]
     _add(report, "train", "in val too", train[leaked], spell)
     return train[~leaked].reset_index(drop=True)
 
@@ -134,7 +145,12 @@ def _classes_of(table: pd.DataFrame, spell: Callable[[int], str]) -> dict[str, s
 
 
 def _add(
-    report: Report, name: str, kind: str, table: pd.DataFrame, spell: Callable[[int], str], notes: Sequence[str] = ()
+    report: Report,
+    name: str,
+    kind: str,
+    table: pd.DataFrame,
+    spell: Callable[[int], str],
+    notes: Sequence[str] = (),
 ) -> None:
     for row, (image, number) in enumerate(zip(table["image_id"], table["class_id"], strict=True)):
         report.add(name, kind, image, spell(number), notes[row] if notes else "")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from pytorch_lightning.utilities import rank_zero_only
 
 from common.data.module import ImageData
 from common.data.records import images_below, records
@@ -23,9 +22,10 @@ LISTS = ("train", "balance", "reliable")
 class AliproductsData(ImageData):
     """Colour photographs of products, of any size, with a long tail.
 
-    `train/%05d/<image_id>`, `val/%05d/<image_id>`, `train.json`, `val.json`, `product_tree.json`, `test/<file>`. What is
-    trained on is prepared first, once: see prepare.py. `val.json` is the validation part; without it a share `valid`
-    of each class is. `choose` and `score` are shares of train.json. Without `product_tree.json` there are no levels.
+    `train/%05d/<image_id>`, `val/%05d/<image_id>`, `train.json`, `val.json`, `product_tree.json`,
+    `test/<file>`. What is trained on is prepared first, once: see prepare.py. `val.json` is the validation part;
+    without it a share `valid` of each class is. `choose` and `score` are shares of train.json. Without
+    `product_tree.json` there are no levels.
 
     Stages may train on different lists and on different classes: the class names, in ascending order of the
     contest's numbers, are those of the window.
@@ -39,7 +39,9 @@ class AliproductsData(ImageData):
         others: see ImageData.
     """
 
-    allow_absent_classes = True  # of thousands of classes, one whose pictures cannot be read does not stop the run
+    allow_absent_classes = (
+        True  # of thousands of classes, one whose pictures cannot be read does not stop the run
+    )
 
     def __init__(
         self,
@@ -69,8 +71,8 @@ class AliproductsData(ImageData):
         if not inside.any():
             most = f"{counts.max():,}" if len(table) else "no"
             raise PodiumError(
-                f"data.window={list(self.window)}: no class of the list «{self.train_list}» has so many images; they have "
-                f"{counts[counts > 0].min(initial=counts.max()):,} to {most}"
+                f"data.window={list(self.window)}: no class of the list «{self.train_list}» has so many images; "
+                f"they have {counts[counts > 0].min(initial=counts.max()):,} to {most}"
             )
         table["part"] = None
         if (prepared / "val.parquet").exists():
@@ -87,7 +89,9 @@ class AliproductsData(ImageData):
         chosen = classes[inside].assign(label=np.arange(inside.sum()), images=counts[inside])
         self._take_levels(chosen)
         self._save(chosen)
-        return table if table["part"].notna().any() else table.drop(columns="part"), chosen["class_id"].tolist()
+        return table if table["part"].notna().any() else table.drop(columns="part"), chosen[
+            "class_id"
+        ].tolist()
 
     def test_records(self) -> pd.DataFrame:
         test = self.root / "test"
@@ -102,7 +106,9 @@ class AliproductsData(ImageData):
 
     def prepare(self) -> Path:
         """Tables of the lists, balanced and checked, and of the classes; returns the prepared folder."""
-        return prepare(self.root, prepared_folder(PREPARED.resolve(), self.root, self.settings), self.settings)
+        return prepare(
+            self.root, prepared_folder(PREPARED.resolve(), self.root, self.settings), self.settings
+        )
 
     def _chosen(self, prepared: Path, class_names: list[str]) -> pd.DataFrame:
         """id and label of the images of the chosen list."""
@@ -119,7 +125,6 @@ class AliproductsData(ImageData):
             codes, nodes = pd.factorize(chosen[name], sort=True)
             self.levels[name], self.level_names[name] = codes.tolist(), nodes.tolist()
 
-    @rank_zero_only
     def _save(self, chosen: pd.DataFrame) -> None:
         """`classes_<list>_<least>-<most>.csv` in the run folder: label → class, and how many images it has."""
         low, high = self.window
@@ -137,7 +142,9 @@ def bounds(window: list[int | None] | None) -> tuple[float, float]:
         return 1, np.inf
     if len(window) != 2:
         raise PodiumError(f"data.window must be [least, most] images of a class, or null; got {window}")
-    low, high = (default if value is None else value for value, default in zip(window, (1, np.inf), strict=True))
+    low, high = (
+        default if value is None else value for value, default in zip(window, (1, np.inf), strict=True)
+    )
     if not 1 <= low <= high:
         raise PodiumError(f"data.window must be [least, most] with 1 <= least <= most, got {window}")
     return low, high

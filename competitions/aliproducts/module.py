@@ -26,7 +26,9 @@ class AliproductsModule(ImageClassifier):
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
         """gap, class_accuracy, mean_error; and `levels`, where the parent of the most probable class is predicted."""
-        label, predicted, probability = (table[name].to_numpy() for name in ("label", "predicted", "probability"))
+        label, predicted, probability = (
+            table[name].to_numpy() for name in ("label", "predicted", "probability")
+        )
         scores: dict[str, Any] = long_tail_scores(label, predicted, probability, len(self.class_names))
         by_level = {}
         for level, parents in self.hparams["levels"].items():

@@ -97,12 +97,16 @@ def read(root: Path, settings: Settings) -> tuple[dict[str, pd.DataFrame], pd.Da
     if "val" in found and (labels["val"] < 0).any():
         strange = labels["val"] < 0
         for number, count in found["val"][strange]["class_id"].value_counts().sort_index().items():
-            report.add("val", "untrained", class_folder(number), spell(number), f"{count} images, none to train on")  # type: ignore[arg-type]
+            report.add(
+                "val", "untrained", class_folder(number), spell(number), f"{count} images, none to train on"
+            )  # type: ignore[arg-type]
         found["val"], labels["val"] = found["val"][~strange], labels["val"][~strange]
     tables = {name: _complete(found[name], labels[name], name, spelled) for name in found}
     kept = balanced(labels["train"], settings.balance, settings.seed)
     tables["balance_train"] = tables["train"].iloc[kept].reset_index(drop=True)
-    classes = pd.DataFrame({"class_id": [spell(n) for n in numbers.tolist()], "label": np.arange(len(numbers))})
+    classes = pd.DataFrame(
+        {"class_id": [spell(n) for n in numbers.tolist()], "label": np.arange(len(numbers))}
+    )
     for name in LISTS:
         counted = tables[name]["label"] if name in tables else []
         classes[name] = np.bincount(np.asarray(counted, np.int64), minlength=len(numbers))
@@ -176,7 +180,7 @@ def _complete(
 
 
 def _state(root: Path) -> str:
-    """A hash of what tells that the data set has changed: the lists and the tree, and the times of the class folders."""
+    """A hash of what tells that the data set has changed: lists and tree, and the times of the class folders."""
     lines = []
     for name in ("train.json", "val.json", "product_tree.json"):
         if (root / name).exists():

@@ -29,9 +29,11 @@ KINDS = {
 BRANDS, VARIANTS = 5, 4  # of each kind of package; of each brand
 MOST, LEAST, FALL = 200, 3, 0.75  # images of the n-th largest class: MOST / n ** FALL
 WRONG = 0.04  # share of the training images that are listed with a class that is not theirs
-WORDS = "一二三十土士工王玉主大太犬天夫人入八木本未末禾米口日目田白月山水火女子小心手中上下止正石言寸力刀又己夕文方生牛不平立雨门"
+WORDS = (  # one for each brand
+    "一二三十土士工王玉主"
+    "大太犬天夫人入八木本未末禾米口日目田白月山水火女子小心手中上下止正石言寸力刀又己夕文方生牛不平立雨门"
+)
 SYLLABLES = ("ba", "ko", "li", "mo", "na", "pe", "ri", "sa", "tu", "vo", "za", "mi")
-
 
 
 def write_sample(root: Path, seed: int = 0, most: int = MOST, held: int = 2) -> None:
@@ -76,7 +78,9 @@ def write_sample(root: Path, seed: int = 0, most: int = MOST, held: int = 2) -> 
             if class_id != own:
                 wrong.append(f"{name},{class_id},{own}\n")
     for part, entries in lists.items():
-        _write_json(partial / f"{part}.json", {"images": sorted(entries, key=lambda entry: entry["image_id"])})
+        _write_json(
+            partial / f"{part}.json", {"images": sorted(entries, key=lambda entry: entry["image_id"])}
+        )
     _write_json(partial / "product_tree.json", _tree(leaves, ids))
     (partial / "test_labels.csv").write_text("id,class_id\n" + "".join(sorted(tests)), encoding="utf-8")
     (partial / "wrong_labels.csv").write_text(
@@ -115,7 +119,8 @@ def catalogue(rng: np.random.Generator) -> list[tuple[tuple[str, ...], Package]]
 def wrong_labels(leaves: NDArray[Any], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """The leaf that each training image is listed with: wrong for a share WRONG of them.
 
-    Half of these go to a product of the same brand, half to any. Every class keeps between LEAST and `most` images.
+    Half of these go to a product of the same brand, half to any. Every class keeps LEAST to `most`
+    images, and the smallest and the largest keep theirs.
     """
     listed = leaves.astype(np.int64)
     counts = np.bincount(listed)
@@ -123,10 +128,14 @@ def wrong_labels(leaves: NDArray[Any], most: int, rng: np.random.Generator) -> N
     for row in rng.permutation(len(leaves)).tolist():
         own = int(leaves[row])
         alike = left % 2 == 0
-        other = own // VARIANTS * VARIANTS + int(rng.integers(VARIANTS)) if alike else int(rng.integers(len(counts)))
+        other = (
+            own // VARIANTS * VARIANTS + int(rng.integers(VARIANTS))
+            if alike
+            else int(rng.integers(len(counts)))
+        )
         if left == 0:
             break
-        if other == own or counts[own] <= LEAST or counts[other] >= most:
+        if other == own or counts[own] in (LEAST, most) or counts[other] >= most:
             continue
         listed[row] = other
         counts[own] -= 1
@@ -148,7 +157,7 @@ def picture(look: Package, rng: np.random.Generator) -> Image:
     for _ in range(copies):
         pen = Pen(page, side, (x, y), tilt + rng.normal(0, 0.03))
         pen.matrix = pen.matrix @ np.array([[squeeze, shear], [0, 1]])
-        pen.ellipse((0.03, 0.47), (0.24, 0.05), (40, 38, 36))
+        pen.ellipse((0.03, PROFILES[look.shape][-1][0] - 0.03), (0.24, 0.05), (40, 38, 36))  # a shadow
         draw_package(pen, look)
         x += 0.5 * side
     if rng.random() < 0.25:  # something in front

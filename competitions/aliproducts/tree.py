@@ -92,7 +92,11 @@ def _parents(
     tree: Any, known: set[int], path: Path
 ) -> tuple[dict[str, str | None], dict[str, str], dict[str, Any]] | None:
     """(node → parent, node → name, leaf → class) where the file says every node's parent; else None."""
-    if isinstance(tree, dict) and tree and all(isinstance(value, str | int | None) for value in tree.values()):
+    if (
+        isinstance(tree, dict)
+        and tree
+        and all(isinstance(value, str | int | None) for value in tree.values())
+    ):
         if _count(tree, known) <= _count(tree.values(), known):
             return None  # names and their classes
         return {key: None if value in (None, "") else str(value) for key, value in tree.items()}, {}, {}

@@ -75,7 +75,9 @@ def main(words: Sequence[str]) -> None:
         "together": f"{seconds:.1f} s (aim {SECONDS})",
         "peak memory": f"{found['peak_bytes'] / 1e9:.2f} GB (aim {BYTES / 1e9:.0f})",
     }
-    notes = ("prepare: lists checked against files, balanced, written as Parquet and CSV; records: read from there",)
+    notes = (
+        "prepare: lists checked against files, balanced, written as Parquet and CSV; records: read from there",
+    )
     table.write(out, "index", [row], notes)
     print(table.markdown([row]))
 
@@ -84,7 +86,12 @@ def measure(root: Path, folder: Path) -> dict[str, Any]:
     """Seconds and bytes of a process that prepares `root` and reads its records, working in `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(root)], cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, str(root)],
+        cwd=folder,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     line = next(line for line in done.stdout.splitlines() if line.startswith("found "))
     return json.loads(line.removeprefix("found "))

@@ -28,7 +28,9 @@ def test_records_are_the_lists_with_val_as_the_validation_part(root):
     assert names == ["00002", "00005", "00010", "00011"]
     assert [names[label] for label in table["label"]] == [image.split("/")[1] for image in table["id"]]
     assert all(path.endswith(image) for path, image in zip(table["path"], table["id"], strict=True))
-    assert (table["part"].notna() == table["id"].str.startswith("val/")).all() and set(table["part"].dropna()) == {"valid"}
+    assert (table["part"].notna() == table["id"].str.startswith("val/")).all() and set(
+        table["part"].dropna()
+    ) == {"valid"}
     found = data(root)
     found.setup()
     valid = found.table.iloc[found.rows("valid")]
@@ -66,18 +68,28 @@ def test_levels_go_from_fine_to_coarse_without_gaps(root):
 def test_the_balanced_list(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = write_layout(tmp_path / "root", {2: 120, 5: 3}, held=1)
-    counts = {name: np.bincount(data(root, list=name).records()[0]["label"]).tolist() for name in ("train", "balance")}
+    counts = {
+        name: np.bincount(data(root, list=name).records()[0]["label"]).tolist()
+        for name in ("train", "balance")
+    }
     assert counts == {"train": [121, 4], "balance": [101, 4]}
-    assert data(root, list="balance", window=[100, 100]).records()[1] == ["00002"]  # counted in the chosen list
-    assert np.bincount(data(root, list="balance", balance="capped").records()[0]["label"]).tolist() == [121, 4]
+    assert data(root, list="balance", window=[100, 100]).records()[1] == [
+        "00002"
+    ]  # counted in the chosen list
+    assert np.bincount(data(root, list="balance", balance="capped").records()[0]["label"]).tolist() == [
+        121,
+        4,
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_the_reliable_list_is_what_cleaning_has_kept(root, suffix):
-    train, names = data(root).records()
+    train, _ = data(root).records()
     ids = train.loc[train["part"].isna(), "id"].tolist()
     classes = [image.split("/")[1] for image in ids]
-    table = pd.DataFrame({"id": ids, "class": classes, "kept": [n % 3 > 0 for n in range(len(ids))], "reason": ""})
+    table = pd.DataFrame(
+        {"id": ids, "class": classes, "kept": [n % 3 > 0 for n in range(len(ids))], "reason": ""}
+    )
     path = root.parent / f"list.{suffix}"
     table.to_parquet(path) if suffix == "parquet" else table.to_csv(path, index=False)
     found, _ = data(root, list="reliable", reliable=str(path)).records()
@@ -86,10 +98,10 @@ def test_the_reliable_list_is_what_cleaning_has_kept(root, suffix):
 
 
 def test_the_reliable_list_of_the_run_is_the_default_and_must_be_there(root):
-    with pytest.raises(PodiumError, match="there is no list .*run/reliable_train.parquet"):
+    with pytest.raises(PodiumError, match=r"there is no list .*run/reliable_train.parquet"):
         data(root, list="reliable").records()
     (root.parent / "wrong.csv").write_text("image\na\n")
-    with pytest.raises(PodiumError, match="wrong.csv: column id is missing; there are image"):
+    with pytest.raises(PodiumError, match=r"wrong.csv: column id is missing; there are image"):
         data(root, list="reliable", reliable=str(root.parent / "wrong.csv")).records()
 
 
@@ -110,7 +122,10 @@ def test_folds_divide_train_alone(root):
     found.setup()
     table = found.table
     assert (table.loc[table["id"].str.startswith("val/"), "fold"] == -1).all()
-    assert table.iloc[found.rows("valid")]["id"].str.startswith("train/").all() and len(found.rows("valid")) == 12
+    assert (
+        table.iloc[found.rows("valid")]["id"].str.startswith("train/").all()
+        and len(found.rows("valid")) == 12
+    )
 
 
 def test_stages_with_other_windows_share_one_split(root):
@@ -126,7 +141,9 @@ def test_stages_with_other_windows_share_one_split(root):
     assert saved["id"].is_unique and dict(zip(saved["id"], saved["part"], strict=True)) == parts
 
 
-def test_without_val_a_share_of_each_class_is_validated_and_without_tree_there_are_no_levels(tmp_path, monkeypatch):
+def test_without_val_a_share_of_each_class_is_validated_and_without_tree_there_are_no_levels(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     root = write_layout(tmp_path / "root", held=0, tree=None)
     found = data(root)
@@ -137,7 +154,9 @@ def test_without_val_a_share_of_each_class_is_validated_and_without_tree_there_a
 
 def test_test_pictures_are_those_of_the_folder(root):
     table = data(root).test_records()
-    assert table["id"].tolist() == ["test/t0.png", "test/t1.png", "test/t2.png"] and (table["label"] == -1).all()
+    assert (
+        table["id"].tolist() == ["test/t0.png", "test/t1.png", "test/t2.png"] and (table["label"] == -1).all()
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,6 +178,5 @@ def test_mistakes_name_the_key(root, arguments, message):
 def test_classes_of_the_window_without_a_validation_image_are_named(root):
     entries = json.loads((root / "val.json").read_text())["images"]
     (root / "val.json").write_text(json.dumps({"images": [e for e in entries if e["class_id"] == "00002"]}))
-    with pytest.raises(PodiumError, match="val.json has no image of these classes"):
+    with pytest.raises(PodiumError, match=r"val.json has no image of these classes"):
         data(root, window=[9, 9]).records()
-

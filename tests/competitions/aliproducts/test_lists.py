@@ -9,14 +9,25 @@ from common.errors import PodiumError
 from competitions.aliproducts import lists
 from competitions.aliproducts.lists import class_number, entries, read_list
 
-STRANGE = ["a}{.jpg", 'say "no".jpg', "back\\slash.jpg", "[1].jpg", "椒盐.jpg", "😀.jpg", "a,b.jpg", "line\nbreak.jpg"]
+STRANGE = [
+    "a}{.jpg",
+    'say "no".jpg',
+    "back\\slash.jpg",
+    "[1].jpg",
+    "椒盐.jpg",
+    "😀.jpg",
+    "a,b.jpg",
+    "line\nbreak.jpg",
+]
 
 
 @pytest.mark.parametrize("chunk", [150, 211, 1 << 20])
 @pytest.mark.parametrize("style", [{}, {"indent": 0}, {"indent": 4, "ensure_ascii": False}])
 def test_it_reads_what_json_reads_in_pieces_of_any_size(tmp_path, monkeypatch, chunk, style):
     rng = random.Random(0)
-    written = {"images": [{"image_id": rng.choice(STRANGE) + str(n), "class_id": f"{n % 7:05d}"} for n in range(50)]}
+    written = {
+        "images": [{"image_id": rng.choice(STRANGE) + str(n), "class_id": f"{n % 7:05d}"} for n in range(50)]
+    }
     path = tmp_path / "train.json"
     path.write_text(json.dumps(written, **style), encoding="utf-8")
     monkeypatch.setattr(lists, "CHUNK", chunk)
@@ -56,7 +67,10 @@ GOOD = '{"images": [\n{"image_id": "a.jpg", "class_id": "1"},\n'
         (GOOD + '{"class_id": "1"}]}', r"images\[1\]: image_id must be a file name, got None"),
         (GOOD + '{"image_id": "../b.jpg", "class_id": "1"}]}', r"images\[1\]: image_id must be a file name"),
         (GOOD + '{"image_id": "b.jpg"}]}', r"images\[1\]: class_id must be a number, got None"),
-        (GOOD + '{"image_id": "b.jpg", "class_id": "x"}]}', r"images\[1\]: class_id must be a number such as 42"),
+        (
+            GOOD + '{"image_id": "b.jpg", "class_id": "x"}]}',
+            r"images\[1\]: class_id must be a number such as 42",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_line_or_entry(tmp_path, text, message):

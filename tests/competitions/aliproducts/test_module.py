@@ -19,7 +19,9 @@ def module():
         "loss": {"_target_": "common.model.losses.CrossEntropy"},
         "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
     }
-    return AliproductsModule(**parts, schedule=None, class_names=list("abcde"), preprocessing=shape, levels=LEVELS)
+    return AliproductsModule(
+        **parts, schedule=None, class_names=list("abcde"), preprocessing=shape, levels=LEVELS
+    )
 
 
 def naive_gap(right, confidence):
@@ -55,7 +57,9 @@ def test_validation_measures_gap_and_class_accuracy_over_the_whole_pass(module):
 def test_stored_predictions_score_the_same_and_at_every_level(module):
     labels, probabilities = some_predictions()
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    scores = module.extra_scores(pd.DataFrame({"label": labels, "predicted": predicted, "probability": confidence}))
+    scores = module.extra_scores(
+        pd.DataFrame({"label": labels, "predicted": predicted, "probability": confidence})
+    )
     assert scores["gap"] == pytest.approx(naive_gap(predicted == labels, confidence))
     assert scores["mean_error"] == pytest.approx(1 - scores["class_accuracy"])
     for level, parents in LEVELS.items():

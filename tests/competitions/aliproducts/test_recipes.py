@@ -24,17 +24,23 @@ def original():
 
 def test_the_original_has_the_numbers_of_the_contest_entry(original):
     assert (original.model.name, original.model.pretrained) == ("res2net50d", "hub")
-    assert list(original.data.size) == [224, 224] and original.data.fit == "pad" and original.data.pad_value == 0
+    assert list(original.data.size) == [224, 224] and original.data.fit == "pad"
     optimizer = original.optimizer
     assert optimizer._target_ == "torch.optim.Adam" and (optimizer.lr, optimizer.weight_decay) == (1e-3, 0)
     schedule = original.schedule
-    assert (list(schedule.boundaries), list(schedule.factors), schedule.unit) == ([4, 8], [1, 0.5, 0.25], "epoch")
+    assert (list(schedule.boundaries), list(schedule.factors), schedule.unit) == (
+        [4, 8],
+        [1, 0.5, 0.25],
+        "epoch",
+    )
     assert (original.data.batch_size, original.trainer.max_epochs, original.loss.smoothing) == (96, 10, 0)
     assert list(original.module.mean) == [0.485, 0.456, 0.406]
 
 
 def test_the_originals_views_draw_from_the_key_alone_and_keep_the_size():
-    views = ImageViews(list(compose(["experiment=aliproducts_original", "views=products_original"]).views.image))
+    views = ImageViews(
+        list(compose(["experiment=aliproducts_original", "views=products_original"]).views.image)
+    )
     picture = np.random.default_rng(0).integers(1, 256, (90, 60, 3), np.uint8)
     forward = [views(picture, key) for key in range(40)]
     backward = [views(picture, key) for key in reversed(range(40))][::-1]
@@ -70,8 +76,12 @@ def test_res2net50d_is_the_entrys_v1b_with_a_deep_stem_and_pooled_shortcuts():
         model = timm_model("res2net50d", **task())
     assert [conv.kernel_size for conv in model.conv1 if isinstance(conv, torch.nn.Conv2d)] == [(3, 3)] * 3
     block = model.layer2[0]
-    assert isinstance(block.downsample[0], torch.nn.AvgPool2d) and len(block.convs) == 3  # four scales, one passed on
-    assert block.convs[0].in_channels == 52 and model.num_features == 2048  # 26 wide, doubled in the second stage
+    assert (
+        isinstance(block.downsample[0], torch.nn.AvgPool2d) and len(block.convs) == 3
+    )  # four scales, one passed on
+    assert (
+        block.convs[0].in_channels == 52 and model.num_features == 2048
+    )  # 26 wide, doubled in the second stage
 
 
 @pytest.mark.slow

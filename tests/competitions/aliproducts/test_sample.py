@@ -28,7 +28,16 @@ def root(tmp_path_factory):
 
 
 def test_it_has_the_official_layout_without_a_fault(root):
-    names = ["product_tree.json", "test", "test_labels.csv", "train", "train.json", "val", "val.json", "wrong_labels.csv"]
+    names = [
+        "product_tree.json",
+        "test",
+        "test_labels.csv",
+        "train",
+        "train.json",
+        "val",
+        "val.json",
+        "wrong_labels.csv",
+    ]
     assert sorted(path.name for path in root.iterdir()) == names
     out = prepare(root, root.parent / "prepared", Settings())
     assert not len(pd.read_csv(out / "report.csv"))
@@ -50,11 +59,17 @@ def test_wrong_labels_are_recorded_and_some_go_to_sisters():
 
 def test_the_record_of_wrong_labels_is_true(root):
     wrong = pd.read_csv(root / "wrong_labels.csv", dtype=str)
-    listed = {entry["image_id"]: entry["class_id"] for entry in json.loads((root / "train.json").read_text())["images"]}
+    listed = {
+        entry["image_id"]: entry["class_id"]
+        for entry in json.loads((root / "train.json").read_text())["images"]
+    }
     assert len(wrong) > 10 and (wrong["class_id"] != wrong["true_class_id"]).all()
     assert [listed[image] for image in wrong["image_id"]] == wrong["class_id"].tolist()
     labels = pd.read_csv(root / "test_labels.csv", dtype=str)
-    assert set(labels["id"]) == {path.name for path in (root / "test").iterdir()} and labels["class_id"].nunique() == 240
+    assert (
+        set(labels["id"]) == {path.name for path in (root / "test").iterdir()}
+        and labels["class_id"].nunique() == 240
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(root, tmp_path):
@@ -96,10 +111,14 @@ def test_a_nearest_neighbour_on_pixels_is_right_at_most_six_times_in_ten(tmp_pat
     tables = {name: pd.read_parquet(out / f"{name}.parquet") for name in ("train", "val")}
     assert tables["train"]["label"].value_counts().agg(["min", "max"]).tolist() == [3, 200]
     flat = {
-        name: np.stack([fit(read(root / path, 3), (32, 32), "pad") for path in table["path"]]).reshape(len(table), -1)
+        name: np.stack([fit(read(root / path, 3), (32, 32), "pad") for path in table["path"]]).reshape(
+            len(table), -1
+        )
         for name, table in tables.items()
     }
     train, val = flat["train"].astype(np.float32), flat["val"].astype(np.float32)
     far = (train**2).sum(axis=1) - 2 * val @ train.T
-    right = (tables["train"]["label"].to_numpy()[far.argmin(axis=1)] == tables["val"]["label"].to_numpy()).mean()
+    right = (
+        tables["train"]["label"].to_numpy()[far.argmin(axis=1)] == tables["val"]["label"].to_numpy()
+    ).mean()
     assert right <= 0.6, right

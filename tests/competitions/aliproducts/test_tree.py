@@ -54,7 +54,9 @@ def test_any_depth(tmp_path, depth):
     table = level_table(dict(read_tree(written(tmp_path, tree), set(range(8)))), list(range(8)))
     telling = min(depth, 40) - 1  # the first has one node
     assert list(table) == [f"level{level}" for level in range(depth, 1, -1)] and len(list(table)) == telling
-    for fine, coarse in zip(list(table), list(table)[1:], strict=False):  # every level is a tree above the finer one
+    for fine, coarse in zip(
+        list(table), list(table)[1:], strict=False
+    ):  # every level is a tree above the finer one
         assert (table.groupby(fine)[coarse].nunique() == 1).all()
 
 
@@ -88,7 +90,10 @@ def test_a_class_in_two_places_comes_twice(tmp_path):
         ({"A": {"B": 1.5}}, "expected names with what is below them, got 1.5"),
         ({"2": "A", "A": "B", "B": "A"}, "is above itself"),
         ([{"id": 2, "parent": 5}, {"id": 5, "parent": 2}], "circle"),
-        ([{"id": "a", "parent": None}, {"id": "a", "parent": None}], "entry 1: expected a node with an id of its own"),
+        (
+            [{"id": "a", "parent": None}, {"id": "a", "parent": None}],
+            "entry 1: expected a node with an id of its own",
+        ),
     ],
 )
 def test_what_is_no_tree_is_refused(tmp_path, tree, message):
