@@ -12,7 +12,7 @@ Predict = Callable[
 ]  # fitted pictures, uint8 (N, H, W, C) → probabilities, float32 (N, K)
 
 EAGER, COMPILED, PROGRAM = "torch eager", "torch.compile", "torch.export"
-ONNX, INT8 = "ONNX Runtime, fp32", "ONNX Runtime, int8"
+ONNX, INT8 = "ONNX fp32", "ONNX int8"
 FILES = {PROGRAM: "model.pt2", ONNX: "model.onnx", INT8: "model_int8.onnx"}
 
 TOLERANCE = 1e-4  # of a probability

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from common.config.schema import above_zero, at_least
@@ -198,7 +199,7 @@ def _deliver(staging: Path, out: Path, rows: list[dict[str, Any]]) -> list[Path]
 
 def _verdict(int8: Mapping[str, Any], fp32: Mapping[str, Any]) -> str:
     """Whether int8 is worth keeping: no slower in either way, and at most LOSS of top-1 worse."""
-    lost = fp32["top1"] - int8["top1"]
+    lost = round(fp32["top1"] - int8["top1"], 6)
     if not lost <= LOSS:
         return f"not kept: {100 * lost:.1f} points of top-1 lost"
     if int8["milliseconds"] >= fp32["milliseconds"]:
@@ -214,16 +215,11 @@ def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, optio
         f"{said['run']} ({said['how']}), checked on {said['images']} pictures: {said['checked_on']}",
         markup=False,
     )
-    table = Table(
-        "",
-        "MB",
-        "largest difference",
-        "same class",
-        "top-1",
-        "ms, one",
-        f"images/s, {options.batch_size}",
-        "",
-    )
+    heads = ["", "MB", "difference", "same class", "top-1", "ms", "images/s"]
+    table = Table(caption=f"ms: one picture; images/s: in batches of {options.batch_size}")
+    for head in heads:
+        table.add_column(head, no_wrap=True)
+    table.add_column("")
     for row in rows:
         cells = ["–"] * 6
         if "equal" in row:
@@ -235,6 +231,6 @@ def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, optio
                 f"{row['milliseconds']:.2f}",
                 f"{row['images_per_second']:.0f}",
             ]
-        table.add_row(row["form"], *cells, row["note"])
+        table.add_row(row["form"], *cells, escape(row["note"]))
     console.print(table)
     console.print(f"written to {out}", markup=False)

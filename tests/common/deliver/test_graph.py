@@ -74,6 +74,7 @@ def test_views_and_the_mean_over_members_are_inside(job, mean, tmp_path):
     assert np.abs(expected - plain).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("competition", COMPETITIONS)
 def test_the_default_network_of_each_competition_has_a_graph(competition, tmp_path):
     config = compose([f"competition={competition}", f"data.root={tmp_path}"])
