@@ -44,8 +44,7 @@ class DeferredLogits:
         unit_rows: each row of `weight` counts divided by its norm, in 32 bits at least, under autocast too. With
             features of norm s the logits are then s · cos, as ArcFace and its kin want them. It goes without a bias.
         shift: float (K,), added to the logits, without a gradient of its own; None: none.
-        chunk: images whose logits exist at the same time, ≥ 1. Half as many take half the memory, of which the
-            allocator of a CPU keeps a few times what is in use, and pass twice as often over the weight.
+        chunk: images whose logits exist at the same time, ≥ 1.
     """
 
     features: Tensor
@@ -53,7 +52,7 @@ class DeferredLogits:
     bias: Tensor | None = None
     unit_rows: bool = False
     shift: Tensor | None = None
-    chunk: int = 32
+    chunk: int = 64
 
     def __post_init__(self) -> None:
         if self.unit_rows and self.bias is not None:

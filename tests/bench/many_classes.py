@@ -28,7 +28,7 @@ class ManyClasses:
     classes: int = 50_030
     features: int = 2_048
     batch: int = 1_024
-    chunk: int = 32
+    chunk: int = 64
     images: int = 2_500_000  # that are scored
     threads: int = 2
     device: str = "cpu"
