@@ -47,6 +47,7 @@ def main(words: Sequence[str]) -> None:
         f"{options.device}; the second step, with its gradients and the optimizer's state; deferred: {options.chunk} "
         "rows at a time",
         f"scores: {options.images} predictions; the table is Parquet with the 32 best classes of each",
+        "glibc gives freed arrays back at once (MALLOC_MMAP_THRESHOLD_); by default it keeps some of them",
         "MB: 10^6 bytes; above: beyond what the process held before and, of a step, beyond weights, gradients and "
         "state",
     ]
@@ -65,6 +66,7 @@ def measured(what: str, options: ManyClasses) -> dict[str, Any]:
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "tests.bench.many_classes", what, json.dumps(asdict(options))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": root}
+    environment["MALLOC_MMAP_THRESHOLD_"] = "1000000"  # glibc then gives back what is freed, instead of keeping some
     done = subprocess.run(command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
