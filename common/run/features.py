@@ -236,7 +236,7 @@ def _key(
     }
     for name, tensor in module.net.state_dict().items():
         if tensor.ndim and tensor.data_ptr() not in classifier:
-            key.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            key.update(name.encode() + tensor.cpu().numpy().tobytes())
     for image in data.table["id"].iloc[rows]:
         key.update(f"{image}\n".encode())
     return key.hexdigest()[:16]
