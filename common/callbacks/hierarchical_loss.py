@@ -110,6 +110,6 @@ def _ends(level: str, weight: float | list[float]) -> tuple[float, float]:
     ends = [*weight] if isinstance(weight, list) else [weight, weight]
     if len(ends) != 2 or not all(isinstance(end, int | float) and end >= 0 for end in ends):
         raise PodiumError(
-            f"callbacks.hierarchical_loss.weights.{level} must be a number of at least 0, or [first, last]; got {weight}"
+            f"callbacks.hierarchical_loss.weights.{level} must be a number ≥ 0, or [first, last]; got {weight}"
         )
     return float(ends[0]), float(ends[1])

@@ -59,7 +59,9 @@ class Trainer:
     log_every_n_steps: int = 50  # >= 1
     enable_progress_bar: bool = True
     save_every_seconds: float = 60  # at most this much work is lost by a kill, > 0
-    save_every_steps: int | None = None  # keep step_<n>.ckpt too, every so many optimizer steps, >= 1; null: none
+    save_every_steps: int | None = (
+        None  # keep step_<n>.ckpt too, every so many optimizer steps, >= 1; null: none
+    )
     keep: int = 3  # of these the newest so many, >= 1
     # where the backbone is frozen and views are fixed, its features are computed once: auto | true | false
     frozen_features: bool | str = "auto"
@@ -121,7 +123,9 @@ class Stage:
     soft_labels_from: str | None = None  # teacher: an earlier stage with folds, a run folder, a Parquet table
     # whose predictions say which training images this stage leaves out: an earlier stage; or a list, CSV or Parquet
     clean_from: str | None = None
-    clean_by: str = "out_of_fold"  # out_of_fold: confident learning | original: by accuracy on what was trained on
+    clean_by: str = (
+        "out_of_fold"  # out_of_fold: confident learning | original: by accuracy on what was trained on
+    )
     stable_classes: str | None = None  # class_scores.csv of evaluate: classes scoring less are left out too
     stable_score: float = 0.75  # [0, 1]
     # what differs from the common recipe: written as an experiment file, `defaults` included;
@@ -266,15 +270,17 @@ def _cleaning(key: str, stage: Stage, before: list[str], stages: dict[str, Stage
         raise PodiumError(f"{key}.stable_score must be in [0, 1], got {stage.stable_score}")
     origin = stages.get(stage.clean_from or "")
     if stage.stable_classes is not None and origin is None:
-        raise PodiumError(f"{key}.stable_classes goes with clean_from, an earlier stage; got {show(stage.clean_from)}")
+        raise PodiumError(
+            f"{key}.stable_classes goes with clean_from, an earlier stage; got {show(stage.clean_from)}"
+        )
     if stage.stable_classes is not None and not Path(stage.stable_classes).is_file():
         raise PodiumError(f"{key}.stable_classes: there is no file {stage.stable_classes}")
     if origin is None:
         return
     if stage.clean_by == "out_of_fold" and not origin.folds:
         raise PodiumError(
-            f"{key}.clean_from: {stage.clean_from} needs folds: without them its model has learnt the wrong labels that "
-            f"it would find; set stages.{stage.clean_from}.folds=5, or {key}.clean_by=original"
+            f"{key}.clean_from: {stage.clean_from} needs folds: without them its model has learnt the wrong labels "
+            f"that it would find; set stages.{stage.clean_from}.folds=5, or {key}.clean_by=original"
         )
     if stage.clean_by == "original" and origin.folds:
         raise PodiumError(

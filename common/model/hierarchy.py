@@ -4,7 +4,8 @@ The finest level, the leaves, is what the competition asks for; the targets of t
 it. A level is described by `parents[level]`, int64 (K,): the class at that level of each of the K leaves.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -73,7 +74,8 @@ def combine_levels(
 
 def levels_of(net: nn.Module, parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those of the levels for which the network has a head, as the first submodule with `level_names` says."""
-    names = next((module.level_names for module in net.modules() if hasattr(module, "level_names")), [])
+    of_parts: Iterator[Any] = (module for module in net.modules() if hasattr(module, "level_names"))
+    names = next((list(part.level_names) for part in of_parts), [])
     return {level: parent for level, parent in parents.items() if level in names}
 
 
@@ -108,7 +110,7 @@ def check_parents(parents: Mapping[str, Tensor], num_classes: int, key: str = "l
                 f"{its}: classes {empty[:5]} have no leaf; number the parents 0, 1, 2, … without gaps"
             )
     names = list(parents)
-    for finer, coarser in zip(names, names[1:], strict=False):
+    for finer, coarser in pairwise(names):
         _check_nested(finer, parents[finer], coarser, parents[coarser], key)
     return sizes
 

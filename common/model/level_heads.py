@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.config.nearest import suggest
+from common.config.nearest import listed, suggest
 from common.errors import PodiumError
 from common.model.backbones import Head, WithHead, fitting_head, output_shape, timm_model
 from common.model.hierarchy import LEAF
@@ -22,7 +22,7 @@ def level_model(
     num_classes: int,
     in_channels: int,
     image_size: Sequence[int],
-    level_sizes: Mapping[str, int] = {},  # noqa: B006  (never changed)
+    level_sizes: Mapping[str, int] = {},
     levels: Sequence[str] | None = None,
     pretrained: str | None = "none",
     dropout: float = 0.0,
@@ -90,8 +90,10 @@ class LevelHead(nn.Module):
         return all(getattr(head, "pools", False) for head in self.heads.values())
 
     def forward(self, features: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        shared = isinstance(features, Tensor)
-        return {level: head(features if shared else features[level]) for level, head in self.heads.items()}
+
+        if isinstance(features, Tensor):
+            features = dict.fromkeys(self.heads, features)
+        return {level: head(features[level]) for level, head in self.heads.items()}
 
 
 class Branched(nn.Module):
@@ -169,7 +171,7 @@ def check_stage(backbone: nn.Module, stage: str, key: str) -> None:
     if not stage or stage not in modules:
         ends = [f"{row}{max(numbers)}" for row, numbers in rows.items()]
         raise PodiumError(
-            f"{key}: the network has no stage «{stage}»{suggest(stage, ends)}; its last is {' or '.join(ends) or 'none'}"
+            f"{key}: the network has no stage «{stage}»{suggest(stage, ends)}; the last is {listed(ends)}"
         )
     row, number = _numbered(stage)
     if number is None or row not in rows or number != max(rows[row]):

@@ -1,4 +1,4 @@
-"""What is measured of a network's heads above the leaves: whether each is right, and whether it agrees with the leaves."""
+"""What is measured of a network's heads above the leaves: are they right, and do they agree with the leaves."""
 
 from collections.abc import Mapping
 
@@ -17,6 +17,7 @@ class LevelMetrics(Metric):
         parents: level with a head → parent of each leaf class, int64 (K,).
     """
 
+    parents: Tensor
     right: Tensor
     agreeing: Tensor
     images: Tensor

@@ -45,10 +45,10 @@ def write_reliable(run: Path, config: dict[str, Any]) -> None:
     if clean["stable_classes"]:
         found = only_stable(found, Path(clean["stable_classes"]), clean["stable_score"])
     _write(path, found)
-    left_out = int((~found["kept"]).sum())
+    left_out, share = int((~found["kept"]).sum()), 100 * float((~found["kept"]).mean())
     print(
-        f"stage {config['job']['stage']}: cleaning by {origin} ({clean['clean_by']}) leaves out {left_out:,} of {len(found):,} "
-        f"training images ({100 * left_out / max(1, len(found)):.1f} %); reasons in {path.with_suffix('.csv')}",
+        f"stage {config['job']['stage']}: cleaning by {origin} ({clean['clean_by']}) leaves out {left_out:,} of "
+        f"{len(found):,} training images ({share:.1f} %); reasons in {path.with_suffix('.csv')}",
         flush=True,
     )
 

@@ -1,4 +1,4 @@
-"""Levels of a class tree in training and in prediction: weights, what is logged, and what the ancestors' word is worth."""
+"""Levels of a class tree in training and prediction: weights, what is logged, what the ancestors' word is worth."""
 
 import pandas as pd
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from common.callbacks.combine_levels import CombineLevels
 from common.callbacks.hierarchical_loss import HierarchicalLoss
+from common.callbacks.ohem import OHEM
 from common.callbacks.tta import TTA, Inverted, Raw
 from common.data.folder import FolderData
 from common.errors import PodiumError
@@ -116,7 +117,7 @@ def test_views_are_combined_each_by_itself_whatever_the_order(views, first):
         (
             lambda: HierarchicalLoss(weights={"group": -1.0}),
             None,
-            "weights.group must be a number of at least 0",
+            "weights.group must be a number ≥ 0",
         ),
         (lambda: HierarchicalLoss(weights={"group": [1.0]}), None, r"or \[first, last\]; got \[1.0\]"),
         (lambda: HierarchicalLoss({"group": [0, 0, 2, 2]}), {}, r"parents.group: classes \[1\] have no leaf"),
@@ -130,7 +131,7 @@ def test_what_does_not_fit_the_tree_is_named(make, levels, message):
 
 
 def test_a_tree_that_is_none_is_refused_with_the_module():
-    with pytest.raises(PodiumError, match="levels.group must be int64"):
+    with pytest.raises(PodiumError, match=r"levels\.group must be int64"):
         classifier(levels={"group": [0, 1]})
 
 
@@ -165,3 +166,38 @@ def test_the_checkpoint_alone_makes_the_network_with_its_levels_again(run):
     module = job.load_module(folder.load_config(path), path / "best.ckpt")
     assert module.hparams["levels"] == {"group": PARENTS}
     assert list(module(torch.rand(2, 1, 16, 16))) == ["leaf", "group"]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("head", ["LinearHead", "CosineHead"])
+def test_heads_that_defer_their_logits_train_alike_at_every_level(head, soft):
+    """With a margin where the head has cosines, and with OHEM: the same loss and gradients as with logits at once."""
+    losses = {"LinearHead": "losses.CrossEntropy", "CosineHead": "margins.ArcFace"}
+    target = torch.tensor([0, 2, 3, 1])
+    found = []
+    for chunk in (None, 3):
+        torch.manual_seed(0)
+        module = ImageClassifier(
+            model={
+                "_target_": "common.model.level_heads.level_model",
+                "name": "test_resnet",
+                "levels": None,
+                "head": {"_target_": f"common.model.heads.{head}", "chunk": chunk},
+            },
+            loss={"_target_": f"common.model.{losses[head]}"} | ({"scale": 32.0} if head == "CosineHead" else {}),
+            optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
+            schedule=None,
+            class_names=CLASSES,
+            preprocessing={
+                "size": [32, 32], "channels": 1, "fit": "stretch", "pad_value": 0, "interpolation": "area",
+            },
+            levels={"group": PARENTS},
+        )  # fmt: skip
+        module.compose([HierarchicalLoss(weights={"group": 0.5}), OHEM(keep=0.5)])
+        wanted = torch.nn.functional.one_hot(target, 4) * 0.8 + 0.05 if soft else target
+        batch = {"image": random_images(4, size=32), "label": target}
+        loss = module.seams.reduce(module.seams.loss(module(batch["image"]), wanted))
+        loss.backward()
+        found.append([loss.detach(), *(parameter.grad for parameter in module.net.parameters())])
+    for at_once, deferred in zip(*found, strict=True):
+        torch.testing.assert_close(at_once, deferred, rtol=1e-3, atol=1e-5)
