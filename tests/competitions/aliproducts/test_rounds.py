@@ -98,9 +98,9 @@ SMALL = [
     "train", "competition=aliproducts", "experiment=aliproducts_rounds_small", "data.size=[32,32]",
     "trainer.max_epochs=2",
     "model.depths=[1,1]", "model.widths=[16,32]", "model.stem=16", "trial.enabled=false", "trainer.threads=1",
-    "stages.base_head.recipe.data.window=[4,20]", "stages.base_open.recipe.data.window=[4,20]",
+    "stages.base_head.recipe.data.window=[4,60]", "stages.base_open.recipe.data.window=[4,60]",
     "stages.v1_head.recipe.data.window=[4,60]", "stages.v1_open.recipe.data.window=[4,60]",
-    "stages.v3_head.recipe.data.window=[3,60]", "stages.v3_open.recipe.data.window=[3,60]",
+    "stages.v3_head.recipe.data.window=[1,60]", "stages.v3_open.recipe.data.window=[1,60]",
     "trainer.save_every_seconds=0.2",
 ]  # fmt: skip
 KILLS = 8
