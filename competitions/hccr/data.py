@@ -56,7 +56,7 @@ class HccrData(ImageData):
         trained = table["part"].isna() & (table["code"] != 0)
         if not trained.any():
             raise PodiumError(
-                f"{self.root}: no record to train on: {len(table)} in files that are named as tests, or with unknown tags"
+                f"{self.root}: no record to train on: all {len(table)} are in files for tests, or have no tag"
             )
         names = tags.read_lexicon(self.lexicon) if self.lexicon else _by_code(table.loc[trained, "code"])
         label_of = {name: label for label, name in enumerate(names)}
@@ -82,7 +82,9 @@ class HccrData(ImageData):
         return super().test_records()
 
     def picture_keys(self, table: pd.DataFrame) -> np.ndarray:
-        raws = [Raw.parse(path) for path in table["path"]]  # pictures without labels may be files of their own
+        raws = [
+            Raw.parse(path) for path in table["path"]
+        ]  # pictures without labels may be files of their own
         files = [raw.file if raw else path for raw, path in zip(raws, table["path"], strict=True)]
         return file_keys(files, [raw[1:] if raw else None for raw in raws])
 
@@ -96,7 +98,10 @@ class HccrData(ImageData):
         index = GntIndex.of([path for _, path in files])
         ids, paths = pictures(files, index)
         known = np.bincount(index.file, index.code > 0, len(files)) > 0
-        parts = [_part(name) if any_known else "unlabelled" for (name, _), any_known in zip(files, known, strict=True)]
+        parts = [
+            _part(name) if any_known else "unlabelled"
+            for (name, _), any_known in zip(files, known, strict=True)
+        ]
         table = pd.DataFrame(
             {
                 "id": ids,

@@ -84,7 +84,8 @@ class GntIndex:
             np.concatenate(offsets) if offsets else np.empty(0, np.int64),
             joined["tag"].astype(np.uint16),
             np.concatenate(
-                [tags.codes(header["tag"].astype(np.uint16)) for header in headers] or [np.empty(0, np.uint16)]
+                [tags.codes(header["tag"].astype(np.uint16)) for header in headers]
+                or [np.empty(0, np.uint16)]
             ),
             joined["width"].copy(),
             joined["height"].copy(),
@@ -185,7 +186,9 @@ def _search(data: mmap.mmap, start: int) -> int:
     while start <= end - HEAD:
         stop = min(start + window, end - HEAD + 1)
         header = np.ndarray((stop - start,), HEADER, data, offset=start, strides=(1,))
-        small = np.flatnonzero(header["size"] - np.uint32(HEAD + 1) < LARGEST**2)  # few sizes are possible at all
+        small = np.flatnonzero(
+            header["size"] - np.uint32(HEAD + 1) < LARGEST**2
+        )  # few sizes are possible at all
         small = small[_is_sound(header[small])]
         for at in (start + small).tolist():
             found = _headers(data, np.array([at]))
@@ -214,7 +217,9 @@ def _reason(data: mmap.mmap, at: int) -> str:
     if width == 0 or height == 0:
         return f"zero-sized: {width} x {height} pixels"
     if size != HEAD + width * height:
-        return f"corrupted: its size says {size} bytes, {width} x {height} pixels need {HEAD + width * height}"
+        return (
+            f"corrupted: its size says {size} bytes, {width} x {height} pixels need {HEAD + width * height}"
+        )
     if max(width, height) > LARGEST:
         return f"corrupted: {width} x {height} pixels, more than {LARGEST} a side"
     return f"cut short: it takes {size} bytes, {left} are left"
@@ -235,7 +240,11 @@ def write(path: Path, stored_tags: Iterable[int], images: Iterable[Image]) -> in
     count = 0
     with path.open("wb") as file:
         for tag, image in zip(stored_tags, images, strict=True):
-            if image.dtype != np.uint8 or image.ndim != 2 or not 0 < min(image.shape) <= max(image.shape) <= LARGEST:
+            if (
+                image.dtype != np.uint8
+                or image.ndim != 2
+                or not 0 < min(image.shape) <= max(image.shape) <= LARGEST
+            ):
                 raise PodiumError(
                     f"{path}: record {count} must be uint8 (height, width) of 1 to {LARGEST} pixels a side, "
                     f"got {image.dtype} {image.shape}"

@@ -63,7 +63,7 @@ class HccrNet(nn.Module):
 
 
 class Block(nn.Module):
-    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))); the first 3x3 has the stride and a quarter of the channels."""
+    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))); the first has the stride and a quarter of the channels."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -86,4 +86,6 @@ def _conv(in_channels: int, channels: int, kernel: int, stride: int) -> nn.Conv2
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-4, momentum=0.1)  # MindSpore counts momentum the other way round: 0.9
+    return nn.BatchNorm2d(
+        channels, eps=1e-4, momentum=0.1
+    )  # MindSpore counts momentum the other way round: 0.9

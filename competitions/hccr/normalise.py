@@ -5,6 +5,7 @@ Pictures are grey, uint8 (H, W, 1), of any size.
 """
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,10 +22,11 @@ class Levelled:
 
     1. *Size.* A picture longer than `LONGEST` is shrunk to it.
     2. *Polarity.* White ink on black paper is inverted, see `is_light_on_dark`.
-    3. *Levelling.* Each pixel is divided by the paper's brightness at its place, see `paper_of`; what the paper reflects
-       becomes 0, ink up to 1.
-    4. *Contrast.* Otsu's threshold parts ink from paper (IEEE Trans. SMC, 1979). The mean of the paper and a little more
-       becomes black, the mean of the ink nearly white, whatever the pen and the light.
+    3. *Levelling.* A picture more than twice as long as wide is widened by its paper to a square, as the stroke of 一
+       fills it when it is cut out closely. Each pixel is divided by the paper's brightness at its place, see
+       `paper_of`: paper becomes 0, ink up to 1.
+    4. *Contrast.* Otsu's threshold parts ink from paper (IEEE Trans. SMC, 1979). The mean of the paper and a little
+       more becomes black, the mean of the ink nearly white, whatever the pen and the light.
     5. *Crop* to the ink, without specks, and a margin. `data.fit=pad` then keeps its aspect.
 
     A picture without contrast comes out black.
@@ -43,17 +45,17 @@ class Levelled:
         self.margin = margin
 
     def __call__(self, image: Image) -> Image:
-        grey = _at_most(image, self.LONGEST)
+        grey: Any = _at_most(image, self.LONGEST)
         if is_light_on_dark(grey):
             grey = cv2.bitwise_not(grey)
+        grey = _less_flat(grey)
         paper = paper_of(grey)
-        ink = cv2.bitwise_not(cv2.divide(grey, paper, scale=255))  # 255 - 255 · grey / paper, at least 0
-        _, mask = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-        white = cv2.mean(ink, mask)[0]
-        black = cv2.mean(ink, 1 - mask)[0]
-        if (white - black) * cv2.mean(paper)[0] < self.LEAST * 255 or not mask.any():
+        ink: Any = cv2.bitwise_not(cv2.divide(grey, paper, scale=255))  # 255 - 255 · grey / paper, at least 0
+        mask: Any = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
+        white, black = _mean(ink, mask), _mean(ink, 1 - mask)
+        if (white - black) * _mean(paper) < self.LEAST * 255 or not mask.any():
             return np.zeros((*ink.shape, 1), np.uint8)
-        lowest = black + 0.15 * (white - black)
+        lowest: Any = black + 0.15 * (white - black)
         ink = cv2.convertScaleAbs(cv2.subtract(ink, lowest), alpha=255 / (white - black))
         return _cropped(ink, _box(mask, self.SPECK), self.margin)[:, :, None]
 
@@ -71,7 +73,7 @@ class Original:
     """
 
     def __call__(self, image: Image) -> Image:
-        ink = cv2.bitwise_not(image[:, :, 0])
+        ink: Any = cv2.bitwise_not(image[:, :, 0])
         counts = np.bincount(ink.reshape(-1), minlength=256)
         counts[0] = 0
         number = counts.sum() + 0.1
@@ -88,7 +90,7 @@ class Plain:
     """Inversion alone: for ink on white paper, as in .gnt files."""
 
     def __call__(self, image: Image) -> Image:
-        return cv2.bitwise_not(image[:, :, 0])[:, :, None]
+        return 255 - image
 
 
 _GREYS = np.arange(256.0)
@@ -107,8 +109,14 @@ def _power(mean: float, deviation: float) -> Grey | None:
     return None if np.isnan(mapped).any() else np.minimum(255, mapped).astype(np.uint8)
 
 
+def _mean(grey: Grey, mask: Grey | None = None) -> float:
+    """Of the pixels where the mask is not 0; 0 where it is nowhere."""
+    channels: Any = cv2.mean(grey, mask)
+    return float(channels[0])
+
+
 def _surfaces(side: int) -> NDArray[np.float32]:
-    """The quadratic surfaces 1, x, y, x², xy, y² on a square grid, the first 16 x 16 orthonormal: float32 (6, side²)."""
+    """Six quadratic surfaces on a square grid, float32 (6, side²), orthonormal where it is 16 x 16."""
     squares = []
     for count in (16, side):
         at = (np.arange(count) + 0.5) / count * 2 - 1
@@ -128,7 +136,7 @@ def is_light_on_dark(grey: Grey) -> bool:
 
     Paper is what most of a picture shows, and more so at its border. Uneven light is taken away first, as a quadratic
     surface. Then the ink is on the side to which the greys lean (their skewness) and where the inside of the picture
-    differs from its border. Where that hardly tells, as for 一 that is cut out closely, pure white or pure black is paper.
+    differs from its border. Where that hardly tells, as for 一 cut out closely, pure white or pure black is paper.
     """
     small = _grid(grey, _COARSE)
     rest = small - _SURFACES.T @ (_SURFACES @ small)
@@ -138,17 +146,17 @@ def is_light_on_dark(grey: Grey) -> bool:
         return False
     lean = float(squares @ rest) / len(rest) / spread**3 + float(rest @ _INSIDE_LESS_BORDER) / spread
     if abs(lean) < 1:
-        pure_white, pure_black = (float((grey == value).mean()) for value in (255, 0))
-        if max(pure_white, pure_black) >= 0.1:
-            return pure_black > pure_white
+        white, black = float((grey >= 250).mean()), float((grey <= 5).mean())
+        if max(white, black) >= 0.1:
+            return black > white
     return lean > 0
 
 
 def paper_of(grey: Grey) -> Grey:
     """The brightness of the paper at each place of a picture with dark ink, uint8 (H, W), at least 1.
 
-    A quadratic surface, fitted twice, the second time without what is clearly darker than the first, tells how the light
-    falls off. Of what differs from it, at 32 x 32, a closing removes all that is darker than its surroundings and
+    A quadratic surface, fitted twice, the second time without what is clearly darker than the first, tells how the
+    light falls off. Of what differs from it, at 32 x 32, a closing removes all that is darker than its surroundings and
     narrower than a third of the picture: shadows stay.
     """
     small = _grid(grey, _COARSE)
@@ -157,8 +165,9 @@ def paper_of(grey: Grey) -> Grey:
     fitted = np.linalg.solve(kept @ _SURFACES.T + 1e-4 * np.eye(6, dtype=np.float32), kept @ small)
     surface = np.maximum(_FINE_SURFACES.T @ fitted, 16).reshape(_FINE, _FINE)
     closed = cv2.morphologyEx(_grid(grey, _FINE).reshape(_FINE, _FINE) / surface, cv2.MORPH_CLOSE, _THIRD)
-    paper = np.clip(cv2.blur(closed, (5, 5)) * surface, 1, 255).astype(np.uint8)
-    return cv2.resize(paper, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    paper: Any = np.clip(cv2.blur(closed, (5, 5)) * surface, 1, 255).astype(np.uint8)
+    found: Any = cv2.resize(paper, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return found
 
 
 _THIRD = np.ones((11, 11), np.uint8)
@@ -169,6 +178,17 @@ def _grid(grey: Grey, side: int) -> NDArray[np.float32]:
     return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA).reshape(-1).astype(np.float32)
 
 
+def _less_flat(grey: Grey) -> Grey:
+    """A picture with dark ink, its two longer borders widened where it is more than twice as long as wide."""
+    height, width = grey.shape
+    if max(height, width) <= 2 * min(height, width):
+        return grey
+    rows, columns = max(0, width - height) // 2, max(0, height - width) // 2
+    paper = float(np.percentile(grey, 95))
+    widened: Any = cv2.copyMakeBorder(grey, rows, rows, columns, columns, cv2.BORDER_CONSTANT, value=paper)
+    return widened
+
+
 def _at_most(image: Image, longest: int) -> Grey:
     """uint8 (H, W, 1), shrunk by area where its longer side is longer → uint8 (H', W')."""
     height, width = image.shape[:2]
@@ -176,7 +196,8 @@ def _at_most(image: Image, longest: int) -> Grey:
     if scale >= 1:
         return image[:, :, 0]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    shrunk: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return shrunk
 
 
 def _box(mask: Grey, speck: float) -> tuple[int, int, int, int]:
@@ -194,6 +215,4 @@ def _cropped(ink: Grey, box: tuple[int, int, int, int], margin: float) -> Grey:
     """What the box holds, in a black frame."""
     left, top, right, bottom = box
     frame = round(margin * max(right - left, bottom - top))
-    return cv2.copyMakeBorder(
-        ink[top:bottom, left:right], frame, frame, frame, frame, cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED, value=0
-    )
+    return np.pad(ink[top:bottom, left:right], frame)

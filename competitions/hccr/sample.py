@@ -30,7 +30,9 @@ def write_sample(root: Path, seed: int = 0, writers: dict[str, int] | None = Non
     for part, count in (writers or WRITERS).items():
         (partial / part).mkdir(parents=True)
         first = 1 + len(jobs)
-        jobs += [(partial / part / f"{number:03d}.gnt", (seed, number)) for number in range(first, first + count)]
+        jobs += [
+            (partial / part / f"{number:03d}.gnt", (seed, number)) for number in range(first, first + count)
+        ]
     with ProcessPoolExecutor() as pool:
         list(pool.map(_write_writer, *zip(*jobs, strict=True)))
     partial.rename(root)
@@ -42,7 +44,9 @@ def _write_writer(path: Path, key: tuple[int, int]) -> None:
     order = rng.permutation(characters()).tolist()
     known = path.parent.name != "unlabelled"
     gnt.write(
-        path, (tags.stored_tag(name) if known else 0 for name in order), (writer.write(name, rng) for name in order)
+        path,
+        (tags.stored_tag(name) if known else 0 for name in order),
+        (writer.write(name, rng) for name in order),
     )
 
 

@@ -6,6 +6,7 @@ A code is an int: the two GBK bytes, high byte first; the one byte of an ASCII c
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ def codes(stored: Tags) -> Tags:
     return np.where((first == 0) | (second == 0), first | second, swapped).astype(np.uint16)
 
 
-def _evidence(high: Tags, low: Tags) -> int:
+def _evidence(high: NDArray[Any], low: NDArray[Any]) -> int:
     in_row = (low >= 0xA1) & (low <= 0xFE) & (high >= 0xB0)
     return int((in_row & (high <= 0xD7)).sum() + (in_row & (high <= 0xF7)).sum())
 

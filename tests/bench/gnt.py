@@ -1,7 +1,7 @@
 """`bench=gnt`: how fast .gnt files are indexed and read, beside a reader as people write it, in one run.
 
-    make bench COMP=hccr DATA=<folder with .gnt files or zips> BENCH=gnt
-    make bench COMP=hccr BENCH=gnt ARGS="records=1000000"       also: so many generated records, warm and cold
+make bench COMP=hccr DATA=<folder with .gnt files or zips> BENCH=gnt
+make bench COMP=hccr BENCH=gnt ARGS="records=1000000"       also: so many generated records, warm and cold
 """
 
 import os
@@ -93,7 +93,9 @@ def main(words: Sequence[str]) -> None:
             start = time.perf_counter()
             run()
             taken[name].append(time.perf_counter() - start)
-    rows = [{"what": name, "per second": round(count / median(taken[name]))} for name, (count, _) in work.items()]
+    rows = [
+        {"what": name, "per second": round(count / median(taken[name]))} for name, (count, _) in work.items()
+    ]
     rows.append({"what": "ResNet-18 at 64 pixels", "per second": round(resnet_speed(), 1)})
     if options.records:
         rows += generated(folder, options.records)
@@ -161,7 +163,9 @@ def generated(folder: Path, count: int) -> list[dict[str, Any]]:
         said = subprocess.run(
             [sys.executable, "-c", CHILD, str(path)], check=True, capture_output=True, text=True
         ).stdout.split()
-        rows.append({"what": f"seconds for {int(said[0]):,} generated records, {state}", "per second": said[1]})
+        rows.append(
+            {"what": f"seconds for {int(said[0]):,} generated records, {state}", "per second": said[1]}
+        )
         rows.append({"what": f"megabytes of the process, {state}", "per second": said[2]})
     path.unlink()
     return rows

@@ -44,7 +44,10 @@ def test_other_paths_name_files(path):
 
 def test_what_is_not_there_is_an_error_with_the_path(held):
     path = held[0][1]
-    for wrong, reason in [(path.replace("8x2", "9x2"), "the file ends before"), (f"gone{path}", "No such file")]:
+    for wrong, reason in [
+        (path.replace("8x2", "9x2"), "the file ends before"),
+        (f"gone{path}", "No such file"),
+    ]:
         with pytest.raises(ImageError, match=reason) as caught:
             read(wrong, 1)
         assert caught.value.path == wrong

@@ -91,7 +91,7 @@ def test_an_interrupted_or_damaged_zip_leaves_nothing(root, monkeypatch):
     path = zipped(root / "HWDB1.1tst_gnt")
     whole = path.read_bytes()
     path.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
-    with pytest.raises(PodiumError, match="cannot be unpacked.*get it anew"):
+    with pytest.raises(PodiumError, match=r"cannot be unpacked.*get it anew"):
         unpack(path)
     path.write_bytes(whole[:-40])
     with pytest.raises(PodiumError, match="cannot be unpacked"):
@@ -143,7 +143,7 @@ def test_damaged_records_are_listed_with_file_and_offset(root, tmp_path, capsys)
     faults = pd.read_csv(tmp_path / "run" / "gnt_faults.csv")
     assert faults[["file", "offset", "skipped"]].values.tolist() == [[str(path), 2 * 794, 794]]
     assert "1 records cannot be used" in capsys.readouterr().out
-    with pytest.raises(PodiumError, match="more than data.max_bad_share=0.001.*byte 1588: corrupted"):
+    with pytest.raises(PodiumError, match=r"more than data.max_bad_share=0.001.*byte 1588: corrupted"):
         data(root, max_bad_share=0.001).records()
 
 

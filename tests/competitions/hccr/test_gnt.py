@@ -52,13 +52,19 @@ def test_pictures_are_views_of_the_file(tmp_path):
 
 def test_what_is_read_is_written_byte_for_byte(tmp_path):
     path = random_file(tmp_path / "a.gnt", 0)
-    path.write_bytes(path.read_bytes() + record(b"!\0", np.ones((1, 1), np.uint8)) + record(bytes(2), np.ones((2, 3), np.uint8)))
+    path.write_bytes(
+        path.read_bytes()
+        + record(b"!\0", np.ones((1, 1), np.uint8))
+        + record(bytes(2), np.ones((2, 3), np.uint8))
+    )
     index = GntIndex.of([path])
     gnt.write(tmp_path / "b.gnt", index.tag.tolist(), (index[n] for n in range(len(index))))
     assert (tmp_path / "b.gnt").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("image", [np.zeros((3, 0), np.uint8), np.zeros((3, 3)), np.zeros((3, 3, 1), np.uint8)])
+@pytest.mark.parametrize(
+    "image", [np.zeros((3, 0), np.uint8), np.zeros((3, 3)), np.zeros((3, 3, 1), np.uint8)]
+)
 def test_what_no_record_can_hold_is_not_written(tmp_path, image):
     with pytest.raises(PodiumError, match="record 0 must be uint8"):
         gnt.write(tmp_path / "a.gnt", [0], [image])
@@ -107,7 +113,12 @@ def test_a_record_that_swallows_the_next_is_dropped(tmp_path):
 def test_files_that_are_empty_gone_or_of_another_kind_are_faults(tmp_path):
     (tmp_path / "empty.gnt").touch()
     (tmp_path / "text.gnt").write_text("no records at all\n" * 999)
-    files = [tmp_path / "empty.gnt", tmp_path / "gone.gnt", tmp_path / "text.gnt", random_file(tmp_path / "a.gnt", 0)]
+    files = [
+        tmp_path / "empty.gnt",
+        tmp_path / "gone.gnt",
+        tmp_path / "text.gnt",
+        random_file(tmp_path / "a.gnt", 0),
+    ]
     index = GntIndex.of(files)
     assert len(index) == 14 and set(index.file.tolist()) == {3}
     assert [fault.offset for fault in index.faults] == [0, 0, 0]
@@ -137,7 +148,9 @@ def lying(data, starts, rng):
         size, tag, width, height = struct.unpack_from("<I2sHH", changed, start)
         kind = rng.integers(4)
         if kind == 0:
-            size = int(rng.choice([0, 1, 9, 10, size - 1, size + 1, 2 * size, 2**31, 2**32 - 1, rng.integers(2**32)]))
+            size = int(
+                rng.choice([0, 1, 9, 10, size - 1, size + 1, 2 * size, 2**31, 2**32 - 1, rng.integers(2**32)])
+            )
         elif kind == 1:
             width = int(rng.choice([0, width + 1, 65535, rng.integers(65536)]))
         elif kind == 2:

@@ -59,7 +59,9 @@ def test_the_odd_pixel_is_padded_below_and_to_the_right():
     torch.testing.assert_close(net.stem[3](expected), pooled)
     conv = net.stages[1][0].conv1
     x = torch.randn(2, 128, 28, 28)
-    torch.testing.assert_close(conv(x), F.conv2d(F.pad(x, (0, 1, 0, 1)), conv.weight, stride=2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        conv(x), F.conv2d(F.pad(x, (0, 1, 0, 1)), conv.weight, stride=2), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_everything_learns_after_a_step():
@@ -74,5 +76,5 @@ def test_everything_learns_after_a_step():
 
 
 def test_depths_must_fit_widths():
-    with pytest.raises(PodiumError, match="model.depths must have as many numbers"):
+    with pytest.raises(PodiumError, match=r"model.depths must have as many numbers"):
         HccrNet(**TASK, depths=(2, 2))

@@ -29,7 +29,12 @@ def root(tmp_path_factory):
 
 def test_it_has_at_least_200_classes_and_whole_writers(root):
     data = HccrData(
-        root=str(root), size=[32, 32], channels=1, folder=str(root.parent), seed=0, views={"image": [], "batch": {}}
+        root=str(root),
+        size=[32, 32],
+        channels=1,
+        folder=str(root.parent),
+        seed=0,
+        views={"image": [], "batch": {}},
     )
     table, names = data.records()
     assert len(names) >= 200 and set(names) == set(characters())
@@ -49,7 +54,9 @@ def test_pictures_are_as_scanners_give_them(root):
     for n in range(0, len(index), 50):
         image = index[n]
         assert (image == 255).mean() > 0.4 and image.min() < 200
-        assert (image < 255).any(axis=0)[[0, -1]].all() or (image < 255).any(axis=1)[[0, -1]].all()  # cut to the ink
+        assert (image < 255).any(axis=0)[[0, -1]].all() or (image < 255).any(axis=1)[
+            [0, -1]
+        ].all()  # cut to the ink
     assert index.width.max() < 120 and len(set(index.width.tolist())) > 30
 
 
@@ -76,7 +83,9 @@ def test_interrupted_writing_leaves_no_data_set(tmp_path, monkeypatch):
 def test_a_nearest_neighbour_on_pixels_is_right_at_most_six_times_in_ten_across_writers(tmp_path):
     sample.write_sample(tmp_path / "sample")
     index = GntIndex.of(sorted((tmp_path / "sample").glob("t*/*.gnt")))
-    pixels = np.stack([fit(index[n][:, :, None], (32, 32)).reshape(-1) for n in range(len(index))]).astype(np.float32)
+    pixels = np.stack([fit(index[n][:, :, None], (32, 32)).reshape(-1) for n in range(len(index))]).astype(
+        np.float32
+    )
     held = np.array([path.parent.name == "test" for path in index.files])[index.file]
     one, other = pixels[held], pixels[~held]
     far = -2 * one @ other.T + (other**2).sum(axis=1)[None]

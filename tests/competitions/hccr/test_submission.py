@@ -54,7 +54,14 @@ def test_a_row_has_file_number_and_five_characters_best_first(submission, tmp_pa
     submission.write(tmp_path / "sub.csv", zip(ids, rows, strict=True), NAMES)
     lines = (tmp_path / "sub.csv").read_text(encoding="utf-8").splitlines()
     best = ["".join(NAMES[k] for k in np.argsort(-row)[:5]) for row in rows]
-    assert lines == ["file,index,label", f"sub/a.gnt,0,{best[0]}", f"sub/a.gnt,1,{best[1]}", f"one.png,,{best[2]}"]
+    assert lines == [
+        "file,index,label",
+        f"sub/a.gnt,0,{best[0]}",
+        f"sub/a.gnt,1,{best[1]}",
+        f"one.png,,{best[2]}",
+    ]
     assert submission.validate(tmp_path / "sub.csv", ids, NAMES) == []
     assert "wrong order" in submission.validate(tmp_path / "sub.csv", [ids[1], ids[0], ids[2]], NAMES)[0]
-    assert "1 images are missing" in submission.validate(tmp_path / "sub.csv", [*ids, "sub/a.gnt#2"], NAMES)[0]
+    assert (
+        "1 images are missing" in submission.validate(tmp_path / "sub.csv", [*ids, "sub/a.gnt#2"], NAMES)[0]
+    )

@@ -20,7 +20,12 @@ def test_characters_are_read_in_either_order(texts, order):
 
 
 def test_ascii_may_be_padded_on_either_side():
-    assert tags.characters(tags.codes(np.array([0x2100, 0x0021, 0xB0A1, 0], np.uint16))) == ["!", "!", "啊", ""]
+    assert tags.characters(tags.codes(np.array([0x2100, 0x0021, 0xB0A1, 0], np.uint16))) == [
+        "!",
+        "!",
+        "啊",
+        "",
+    ]
 
 
 def test_what_gbk_lacks_is_named_by_its_number():
@@ -58,8 +63,13 @@ def test_a_lexicon_is_read_in_both_encodings(tmp_path, encoding, end):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("啊\n阿埃\n", ":2: expected one character, got «阿埃»"), ("啊\n\n阿", ":2: expected one"), ("啊\n阿\n啊\n", ":3: «啊» stands in line 1"), ("\n", "is empty")],
-)  # fmt: skip
+    [
+        ("啊\n阿埃\n", ":2: expected one character, got «阿埃»"),
+        ("啊\n\n阿", ":2: expected one"),
+        ("啊\n阿\n啊\n", ":3: «啊» stands in line 1"),
+        ("\n", "is empty"),
+    ],
+)
 def test_a_wrong_lexicon_is_named_with_its_line(tmp_path, text, said):
     (tmp_path / "lexicon.txt").write_text(text, encoding="utf-8")
     with pytest.raises(PodiumError, match=said):
