@@ -46,7 +46,8 @@ def sound(
     table = table[~again].sort_values(["class_id", "image_id"], ignore_index=True)
     there = _have_files(table, folder, name, spell, report)
     shared = table["image_id"].duplicated(keep=False).to_numpy()  # by entries of several classes
-    elsewhere = shared & ~there & table["image_id"].isin(table["image_id"][there]).to_numpy()
+    elsewhere = shared & ~there
+    elsewhere[elsewhere] = table["image_id"][elsewhere].isin(table["image_id"][shared & there])
     equal = _equal_files(table, shared & there, folder)
     others = _classes_of(table[shared], spell)
     notes = [f"also listed as {others[image]}; " for image in table["image_id"][elsewhere | equal]]
