@@ -14,7 +14,7 @@ from common.model.backbone_parts import classifiers_of
 from common.model.seams import Outputs
 
 PROBE_SEED = 0
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+RTOL, ATOL = 1e-4, 1e-5  # what counts as rounding
 
 
 class Unlike(Exception):
@@ -135,4 +135,4 @@ def _dropout(plain: Tensor, while_training: Tensor) -> float:
 def _same(one: Outputs, other: Outputs) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(one[level], other[level]) for level in one)
-    return one.shape == other.shape and torch.allclose(one.float(), other.float(), **CLOSE)
+    return one.shape == other.shape and torch.allclose(one.float(), other.float(), rtol=RTOL, atol=ATOL)

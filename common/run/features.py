@@ -182,7 +182,7 @@ def _computed(
         done, seconds = 0, 0.0
         if (place / "progress.json").exists():
             done, seconds = folder.load_json(place / "progress.json")
-            stored: np.ndarray = np.lib.format.open_memmap(place / "features.npy", "r+")
+            stored: np.memmap = np.lib.format.open_memmap(place / "features.npy", "r+")
         saved = began = time.monotonic()
         left = len(rows) - done
         what = f"{left:,} images are computed once" if left else f"{len(rows):,} images are there already"
@@ -207,7 +207,7 @@ def _computed(
     return np.lib.format.open_memmap(place / "features.npy", "r"), seconds
 
 
-def _new_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _new_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A file of zeros whose space is taken now: a full disk would otherwise end the process by a signal."""
     stored = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     try:

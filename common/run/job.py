@@ -187,7 +187,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     ]
     if options["max_time"] is not None:
         timer = Timer(options["max_time"], verbose=False)
-        timer._offset = spent
+        timer._offset = spent  # type: ignore[assignment]
         callbacks.insert(0, timer)
     loggers = [build(part, save_dir=str(job)) for part in config["logger"].values() if part]
     trainer = pl.Trainer(
