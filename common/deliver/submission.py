@@ -54,7 +54,7 @@ class TopK:
     """
 
     suffix = ".csv"
-    header = ("filename", "label")
+    header: tuple[str, ...] = ("filename", "label")
 
     def __init__(self, k: int = 1, separator: str = " ", bare_name: bool = False) -> None:
         if k < 1:

@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def write_sample(root: Path, seed: int = 0, writers: dict[str, int] | None = Non
     """
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    jobs = []
+    jobs: list[tuple[Path, tuple[int, int]]] = []
     for part, count in (writers or WRITERS).items():
         (partial / part).mkdir(parents=True)
         first = 1 + len(jobs)
@@ -75,7 +76,7 @@ class Writer:
 
     def write(self, character: str, rng: np.random.Generator) -> gnt.Image:
         """A picture of one character as a scanner gives it, cut out to the ink: uint8 (H, W), paper 255."""
-        ink = draw(strokes(character, self.shares), self.hand, self.manner, SIDE, rng)
+        ink: Any = draw(strokes(character, self.shares), self.hand, self.manner, SIDE, rng)
         scale = self.size * rng.normal(1, 0.06)
         size = max(24, round(SIDE * scale * rng.normal(1, 0.05))), max(24, round(SIDE * scale))
         ink = cv2.resize(ink, size, interpolation=cv2.INTER_AREA)

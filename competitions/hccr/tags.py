@@ -16,20 +16,25 @@ from common.errors import PodiumError
 Tags = NDArray[np.uint16]
 
 
-def codes(stored: Tags) -> Tags:
-    """Codes of the tags of one file, uint16 (N,): bytes in either order, one byte padded on either side.
+def codes(stored: Tags, file: NDArray[np.int32] | None = None) -> Tags:
+    """Codes of tags, uint16 (N,): bytes in either order, one byte padded on either side.
 
-    The order is that by which more tags are Chinese characters (GB 2312, its frequent ones counted twice); the high
-    byte first where both are equal.
+    The order is that by which more tags of a file are Chinese characters (GB 2312, its frequent ones counted twice);
+    the high byte first where both are equal.
+
+    file: number of the file that each is from, int (N,); None: all are from one.
     """
     first, second = stored >> 8, stored & 0xFF
-    swapped = stored.byteswap() if _evidence(second, first) > _evidence(first, second) else stored
-    return np.where((first == 0) | (second == 0), first | second, swapped).astype(np.uint16)
+    if file is None:
+        file = np.zeros(len(stored), np.int32)
+    is_swapped = np.bincount(file, _evidence(second, first)) > np.bincount(file, _evidence(first, second))
+    code = np.where(is_swapped[file], stored.byteswap(), stored)
+    return np.where((first == 0) | (second == 0), first | second, code).astype(np.uint16)
 
 
-def _evidence(high: NDArray[Any], low: NDArray[Any]) -> int:
+def _evidence(high: NDArray[Any], low: NDArray[Any]) -> NDArray[Any]:
     in_row = (low >= 0xA1) & (low <= 0xFE) & (high >= 0xB0)
-    return int((in_row & (high <= 0xD7)).sum() + (in_row & (high <= 0xF7)).sum())
+    return (in_row & (high <= 0xD7)).astype(np.int8) + (in_row & (high <= 0xF7))
 
 
 def plausible(stored: Tags) -> NDArray[np.bool_]:
