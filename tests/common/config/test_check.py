@@ -26,7 +26,8 @@ PARTS = """
     from typing import Literal
 
     class Base:
-        def __init__(self, *, seed: int, views: dict, folder: str, folds: int, fold: int, taught: str, packs: str, batch_size: int = 8): ...
+        def __init__(self, *, seed: int, views: dict, folder: str, folds: int, fold: int, taught: str, cleaned: str, packs: str,
+                     batch_size: int = 8): ...
 
     class Data(Base):
         def __init__(self, size: list[int] = [8, 8], root: str = "", **kwargs):
@@ -35,7 +36,7 @@ PARTS = """
     class BrushData(Data): pass
 
     class Module:
-        def __init__(self, model, loss, optimizer, schedule, class_names, preprocessing, seed=0): ...
+        def __init__(self, model, loss, optimizer, schedule, class_names, preprocessing, levels=(), seed=0): ...
 
     class Net:
         def __init__(self, width: int, *, num_classes, in_channels, image_size, pretrained: bool | None = None): ...
