@@ -48,7 +48,8 @@ def test_precision_and_recall_are_shares_of_what_is_left_out_and_of_what_is_wron
 def test_the_table_has_a_row_for_every_kind_and_every_way(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "images" / "train", classes=list("abcdef"))
-    words = f"""competition=calligraphy data.root={tmp_path}/images data.size=[16,16] model=timm model.name=test_resnet callbacks.tta=null folds=2
+    words = f"""competition=calligraphy data.root={tmp_path}/images data.size=[16,16]
+        model=timm model.name=test_resnet callbacks.tta=null folds=2
         data.near_duplicates=false trainer.max_epochs=1 trainer.accelerator=cpu trial.enabled=false data.score=0.2
         launcher._target_=tests.common.run.test_waves.InThisProcess"""
     main(words.split())
