@@ -215,4 +215,6 @@ def _cropped(ink: Grey, box: tuple[int, int, int, int], margin: float) -> Grey:
     """What the box holds, in a black frame."""
     left, top, right, bottom = box
     frame = round(margin * max(right - left, bottom - top))
-    return np.pad(ink[top:bottom, left:right], frame)
+    kind = cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED  # isolated: what is outside of the box stays outside
+    framed: Any = cv2.copyMakeBorder(ink[top:bottom, left:right], frame, frame, frame, frame, kind, value=0)
+    return framed
