@@ -155,10 +155,14 @@ class ImageData(pl.LightningDataModule):
             **({"picture": picture} if picture else {}),
         }
         self.image_view, self.batch_view = make_views(views)
-        self.features: Features | None = None  # what stands for the images while a frozen backbone trains its head
+        self.features: Features | None = (
+            None  # what stands for the images while a frozen backbone trains its head
+        )
         self.table: pd.DataFrame | None = None
         self.class_names: list[str] = []
-        self.levels: dict[str, list[int]] = {}  # coarser level of a class tree → parent of each class, fine to coarse
+        self.levels: dict[
+            str, list[int]
+        ] = {}  # coarser level of a class tree → parent of each class, fine to coarse
 
     # What a competition fills in ---------------------------------------------------------------------------
 
@@ -390,7 +394,9 @@ class ImageData(pl.LightningDataModule):
         return (epoch + 1, 0) if done >= self.batches_per_epoch else (epoch, done)
 
     def _loader(self, images: Images | Features, batches: Any) -> DataLoader:
-        workers = 0 if isinstance(images, Features) else self.workers  # features are read, nothing is computed
+        workers = (
+            0 if isinstance(images, Features) else self.workers
+        )  # features are read, nothing is computed
         return DataLoader(
             images,
             batch_sampler=batches,

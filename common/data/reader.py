@@ -34,10 +34,7 @@ def batches(
 
     def load(path: Path) -> list[np.ndarray] | ImageError:
         try:
-            return [
-                fit_to(read(path, one["channels"], at_least=needed(one)), one)
-                for one in preprocessings
-            ]
+            return [fit_to(read(path, one["channels"], at_least=needed(one)), one) for one in preprocessings]
         except ImageError as error:
             return error
 

@@ -46,7 +46,9 @@ def evaluate(options: Evaluate) -> Path:
 
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     if own is not None and options.data:
-        config = run_config(Path(ensemble.members[0]["job"]), options.data)  # stages may have pictures of their own
+        config = run_config(
+            Path(ensemble.members[0]["job"]), options.data
+        )  # stages may have pictures of their own
         path_of = make_data(config, run).records()[0].set_index("id")["path"]
         own[0]["path"] = own[0]["id"].map(path_of).fillna("gone from data.root")
 

@@ -26,6 +26,8 @@ class PixelsToProbabilities(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.mean = mean
+        for member in members:  # the layout of memory is the business of what runs the graph
+            member.memory_format = torch.contiguous_format
         for part in self.modules():
             if hasattr(part, "set_swish"):  # EfficientNet's: that which saves memory in training has no graph
                 part.set_swish(memory_efficient=False)

@@ -50,7 +50,9 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip
-PIECE = 1 << 25  # probabilities predicted together, 134 MB: with very many classes fewer images than a batch has
+PIECE = (
+    1 << 25
+)  # probabilities predicted together, 134 MB: with very many classes fewer images than a batch has
 
 
 def run_job(job: Path) -> None:
@@ -117,8 +119,9 @@ def take_checkpoints(config: dict[str, Any], job: Path, run: Path) -> None:
         if not (origin / target.name).exists():
             raise PodiumError(f"weights_from: there is no {origin / target.name}")
         folders.copy(origin / target.name, target)
-    if (origin / "views.png").exists():
-        folders.copy(origin / "views.png", job / "views.png")
+    for name in ("views.png", "speed.json"):
+        if (origin / name).exists():
+            folders.copy(origin / name, job / name)
 
 
 def make_data(config: dict[str, Any], run: Path) -> ImageData:
@@ -157,8 +160,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     """Fit, from the beginning or from `last.ckpt`."""
     options = config["trainer"]
     speed = _speed(config, job, module, data.batch_size)
-    module.memory_format = trial.FORMATS[speed["memory_format"]]
-    module.net.to(memory_format=module.memory_format)  # type: ignore[call-overload]
+    _lay_out(module, speed["memory_format"])
     _check_metrics(config, module)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
     own = make_callbacks(config)
@@ -264,7 +266,10 @@ def best_paths(config: dict[str, Any], job: Path) -> dict[str, Path]:
 
 
 def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
-    """The module that a checkpoint holds, in eval mode, with the seams that the configuration's callbacks bend."""
+    """The module that a checkpoint holds, in eval mode, with the seams that the configuration's callbacks bend.
+
+    It computes in the memory format that its job's training chose: on CPUs the other one can take three times as long.
+    """
     module_class: Any = get_class(config["module"]["_target_"])
     model = dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]["model"])
     if "pretrained" in model:
@@ -280,7 +285,16 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     for callback in callbacks:
         if hasattr(callback, "before_predicting"):
             callback.before_predicting(module)
+    speed = checkpoint.parent / "speed.json"
+    if speed.exists():
+        _lay_out(module, folders.load_json(speed)["memory_format"])
     return module.eval()
+
+
+def _lay_out(module: ImageClassifier, memory_format: str) -> None:
+    """Weights and images of the network in this memory format: channels_last or contiguous."""
+    module.memory_format = trial.FORMATS[memory_format]
+    module.net.to(memory_format=module.memory_format)  # type: ignore[call-overload]
 
 
 def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> None:

@@ -97,7 +97,9 @@ def _clean(name: str, stages: dict[str, dict[str, Any]]) -> dict[str, Any] | Non
         return None
     alike = [other for other in stages if settings[other] == settings[name]]
     made = [other for other in stages if settings[other]["clean_from"] in stages]
-    of_run = f"reliable_train_{alike[0]}" if made and settings[made[0]] != settings[name] else "reliable_train"
+    of_run = (
+        f"reliable_train_{alike[0]}" if made and settings[made[0]] != settings[name] else "reliable_train"
+    )
     return settings[name] | {"list": of_run if name in made else None}
 
 

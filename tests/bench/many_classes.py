@@ -66,7 +66,9 @@ def measured(what: str, options: ManyClasses) -> dict[str, Any]:
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "tests.bench.many_classes", what, json.dumps(asdict(options))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": root}
-    environment["MALLOC_MMAP_THRESHOLD_"] = "1000000"  # glibc then gives back what is freed, instead of keeping some
+    environment["MALLOC_MMAP_THRESHOLD_"] = (
+        "1000000"  # glibc then gives back what is freed, instead of keeping some
+    )
     done = subprocess.run(command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
