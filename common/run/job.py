@@ -382,7 +382,7 @@ def quiet_lightning() -> None:
         ".*lr_scheduler.step.*",
         ".*self.log.*batch_size.*",
         ".*LeafSpec.*deprecated.*",
-        ".*found .* modules? in eval mode.*",
+        ".*found .* module.* in eval mode.*",
         ".*You're resuming from a checkpoint that ended.*",
         ".*GPU available but not used.*",
         ".*isinstance.treespec.*",
