@@ -33,6 +33,8 @@ def timm_model(
     dropout: float = 0.0,
     drop_path: float = 0.0,
     head: Head | None = None,
+    pool: str | None = None,
+    zero_head: bool = False,
 ) -> nn.Module:
     """Any network of timm.
 
@@ -43,6 +45,11 @@ def timm_model(
     drop_path: stochastic depth, in [0, 1), for networks that have it (https://arxiv.org/abs/1603.09382).
     head: replaces timm's own pooling and classifier: a part, such as those of common/model/heads.py, or a function;
         called with in_features and num_classes.
+    pool: timm's pooling before its own classifier, such as "avg", "max" or "catavgmax", both side by side; None: as
+        the network was published.
+    zero_head: timm's own classifier begins with zeros. Its random start is large where classes are few (for 4 classes
+        an EfficientNet's weights reach from -0.5 to 0.5), and what of it the few pictures do not contradict stays:
+        good features are then read badly. Weights that are loaded for the classifier count.
     Raises PodiumError for what the network cannot do, with what it can.
     """
     if not timm.is_model(name):
@@ -55,6 +62,8 @@ def timm_model(
     options: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
     if head is not None:
         options |= {"num_classes": 0, "global_pool": ""}
+    elif pool is not None:
+        options["global_pool"] = pool
     if dropout:
         options["drop_rate"] = dropout
     if drop_path:
@@ -77,6 +86,13 @@ def timm_model(
 
     model = from_hub(name, create) if pretrained == "hub" else create()
     check_patches(model, name, image_size)
+    if (
+        zero_head
+        and head is None
+        and not (pretrained == "hub" and config and num_classes == config.num_classes)
+    ):
+        for parameter in model.get_classifier().parameters():  # type: ignore[operator, union-attr]
+            nn.init.zeros_(parameter)
     prefix = ""
     if head is not None:
         shape = output_shape(model, (1, in_channels, *image_size))

@@ -113,3 +113,24 @@ def test_every_file_of_the_group_builds_a_network(file, caplog):
         part = OmegaConf.to_container(OmegaConf.load(file))
         model = build(part, **task(size=128, channels=1), **tree).eval()
         assert leaf(model(torch.empty(2, 1, 128, 128))).shape == (2, 5)
+
+
+def test_a_head_of_zeros_says_nothing_until_it_is_taught_or_loaded(tmp_path):
+    shape = {"num_classes": 3, "in_channels": 3, "image_size": (32, 32)}
+    images = torch.rand(2, 3, 32, 32)
+    taught = timm_model("resnet10t", **shape)
+    torch.save(taught.state_dict(), tmp_path / "taught.pt")
+    assert taught.eval()(images).abs().max() > 0
+    empty = timm_model("resnet10t", zero_head=True, **shape).eval()
+    assert torch.equal(empty(images), torch.zeros(2, 3))
+    assert any(parameter.abs().max() > 0 for parameter in empty.layer1.parameters())
+    loaded = timm_model("resnet10t", zero_head=True, pretrained=str(tmp_path / "taught.pt"), **shape).eval()
+    assert torch.equal(loaded(images), taught(images))
+
+
+def test_pooling_is_timms():
+    shape = {"num_classes": 3, "in_channels": 3, "image_size": (32, 32)}
+    net = timm_model("resnet10t", pool="catavgmax", **shape).eval()
+    maps = net.forward_features(torch.rand(2, 3, 32, 32))
+    pooled = torch.cat([maps.mean((-2, -1)), maps.amax((-2, -1))], dim=1)
+    assert torch.allclose(net.forward_head(maps, pre_logits=True), pooled, atol=1e-6)
