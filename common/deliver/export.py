@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from common.config.schema import above_zero, at_least
@@ -219,7 +218,6 @@ def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, optio
     table = Table(caption=f"ms: one picture; images/s: in batches of {options.batch_size}")
     for head in heads:
         table.add_column(head, no_wrap=True)
-    table.add_column("")
     for row in rows:
         cells = ["–"] * 6
         if "equal" in row:
@@ -231,6 +229,9 @@ def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, optio
                 f"{row['milliseconds']:.2f}",
                 f"{row['images_per_second']:.0f}",
             ]
-        table.add_row(row["form"], *cells, escape(row["note"]))
+        table.add_row(row["form"], *cells)
     console.print(table)
+    for row in rows:
+        if row["note"]:
+            console.print(f"{row['form']}: {row['note']}", markup=False)
     console.print(f"written to {out}", markup=False)

@@ -29,9 +29,9 @@ def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], notes: Seq
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as a Markdown table whose columns line up on a terminal too."""
-    columns = list(rows[0])
-    lines = [columns, *([_text(row[column]) for column in columns] for row in rows)]
+    """A Markdown table whose columns line up on a terminal too; a row without a key has an empty cell."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([_text(row.get(column)) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     padded.insert(1, ["-" * width for width in widths])

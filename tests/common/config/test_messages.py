@@ -34,7 +34,7 @@ def mistakes(conf: Conf) -> Conf:
     [
         # what there is to choose from
         ("competition=bursh", "command line: there is no competition=bursh (did you mean brush?); available: "),
-        ("experiment=tipo", "command line: there is no experiment=tipo (did you mean typo?); available: broken, "),
+        ("experiment=tipo", "command line: there is no experiment=tipo (did you mean typo?); available: aliproducts_baseline, "),
         ("experiment=[typo,nope]", "command line: there is no experiment=nope; available: "),
         ("loss=focl", "command line: there is no loss=focl (did you mean focal?); available: "),
         ("loss=3", "command line: there is no loss=3; available: "),

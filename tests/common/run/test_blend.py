@@ -140,10 +140,18 @@ def test_a_picture_that_another_run_was_trained_on_is_named(runs, tmp_path):
     folds.to_csv(other / "folds.csv", index=False)
     with pytest.raises(PodiumError, match=f"«{folds['id'][chosen_by]}» is in the part train there"):
         made([runs[0], other], tmp_path / "never")
-    folds.loc[chosen_by, "part"] = "choose"
-    folds["class"] = folds["class"].replace({"bar": "cross", "cross": "bar"})
-    folds.to_csv(other / "folds.csv", index=False)
-    with pytest.raises(PodiumError, match=r"label 0 is «cross» in .*other and «bar»"):
+
+
+def test_runs_of_other_classes_are_named_with_the_first_that_differs(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    for job in (other / "jobs").iterdir():
+        scores = folder.load_json(job / "scores.json")
+        first, second = scores["per_class"][:2]
+        first["class"], second["class"] = second["class"], first["class"]
+        folder.write_json(job / "scores.json", scores)
+        named = f"label 0 is «{second['class']}» in one and «{first['class']}» in the other"
+    with pytest.raises(PodiumError, match=named):
         made([runs[0], other], tmp_path / "never")
 
 

@@ -63,7 +63,7 @@ def test_the_record_of_wrong_labels_is_true(root):
         entry["image_id"]: entry["class_id"]
         for entry in json.loads((root / "train.json").read_text())["images"]
     }
-    assert len(wrong) > 10 and (wrong["class_id"] != wrong["true_class_id"]).all()
+    assert len(wrong) > 4 and (wrong["class_id"] != wrong["true_class_id"]).all()
     assert [listed[image] for image in wrong["image_id"]] == wrong["class_id"].tolist()
     labels = pd.read_csv(root / "test_labels.csv", dtype=str)
     assert (
