@@ -36,6 +36,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("user")
 
 
+@pytest.mark.timeout(400)  # draws sample data, and walks the whole road in five processes
 @pytest.mark.parametrize("competition", COMPETITIONS)
 def test_smoke_through_train_predict_submission_and_evaluate(competition, folder):
     said = podium(folder, "train", f"competition={competition}", "trainer=smoke")
