@@ -30,7 +30,7 @@ class PixelsToProbabilities(nn.Module):
             member.memory_format = torch.contiguous_format
         for part in self.modules():
             if hasattr(part, "set_swish"):  # EfficientNet's: that which saves memory in training has no graph
-                part.set_swish(memory_efficient=False)
+                part.set_swish(memory_efficient=False)  # type: ignore[operator]
 
     def forward(self, image: Tensor) -> Tensor:
         """Fitted pictures, uint8 (N, H, W, C) → class probabilities, float32 (N, K)."""

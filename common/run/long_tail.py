@@ -28,10 +28,10 @@ def score_long_tail(
         pieces[""].append((labels, *most_probable(classes, kept)))
         for level, parent in parents.items():
             pieces[level].append((parent[labels], *_best_sum(parent[classes], kept, sizes[level])))
-    scores = {}
+    scores: dict[str, float] = {}
     for level, parts in pieces.items():
-        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        found = long_tail_scores(*columns, num_classes=sizes[level])
+        labels, predicted, confidences = (np.concatenate(column) for column in zip(*parts, strict=True))
+        found = long_tail_scores(labels, predicted, confidences, sizes[level])
         scores |= {f"{level}_{name}".lstrip("_"): value for name, value in found.items()}
     return scores
 
