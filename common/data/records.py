@@ -35,10 +35,15 @@ def records(
 
 def images_below(folder: Path) -> list[Path]:
     """Every image file below `folder`, sorted, hidden files and folders left out."""
+    return files_below(folder, SUFFIXES)
+
+
+def files_below(folder: Path, suffixes: set[str]) -> list[Path]:
+    """Every file below `folder` with one of these suffixes (lower case), sorted, hidden ones left out."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in suffixes
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )

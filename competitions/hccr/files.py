@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from common.data.raw import Raw
+from common.data.records import files_below
 from common.errors import PodiumError
 from common.run.folder import DATA, lock
 from competitions.hccr.gnt import HEAD, GntIndex
@@ -88,10 +89,4 @@ def _packed_or_not(source: Path) -> list[Path]:
     suffixes = {SUFFIX, ".zip"}
     if source.is_file():
         return [source] if source.suffix.lower() in suffixes else []
-    return sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-    )
+    return files_below(source, suffixes)
