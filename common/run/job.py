@@ -302,6 +302,8 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
     assert data.table is not None
     scores: dict[str, Any] = {}
     further: dict[str, Any] = {}
+    if config["trainer"]["fast_dev_run"]:  # a score that nobody reads is not worth the time of further views
+        config = {**config, "callbacks": {**config["callbacks"], "tta": None}}
     for metric, path in best_paths(config, job).items():
         if not path.exists():
             continue
