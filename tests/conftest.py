@@ -52,6 +52,11 @@ def toy_composer(folder: Path):
     return composed
 
 
+def pytest_collection_modifyitems(items):
+    """The longest file first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_competitions.py")
+
+
 @pytest.fixture
 def toy(tmp_path):
     return toy_composer(tmp_path)
