@@ -457,7 +457,7 @@ class ImageData(pl.LightningDataModule):
     def _near_duplicates(
         self, table: pd.DataFrame, rows: np.ndarray, stored: pd.DataFrame | None
     ) -> pd.Series:
-        """Groups by comparing pictures, `rows` of the pixels, joined with those of the records; as stored, if all are there."""
+        """Groups by comparing pictures, `rows` of the pixels, joined with those of the table; as stored, if all are."""
         if stored is not None and "group" in stored and set(table["id"]) <= set(stored["id"]):
             return table["id"].map(stored.set_index("id")["group"])
         found = near_duplicate_groups(self.pixels[row] for row in rows)

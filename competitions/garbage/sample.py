@@ -24,19 +24,17 @@ ITEMS = {  # in the order of the contest's classes
     "有害垃圾": "干电池 软膏 过期药物",
 }
 CLASSES = [f"{group}/{item}" for group, items in ITEMS.items() for item in items.split()]
-LEAST, MOST = (
-    8,
-    40,
-)  # training pictures of the smallest and the largest class: as unequal as the contest's 85 and 736
+# Training pictures of the smallest and the largest class; the contest's have 85 and 736.
+LEAST, MOST = 4, 24
 
 
-def write_sample(root: Path, seed: int = 0, most: int = MOST, tests: int = 120) -> None:
+def write_sample(root: Path, seed: int = 0, most: int = MOST, tests: int = 100) -> None:
     """Write `train_data/img_N.jpg` and `.txt`, `test/`, the rule file and `test_labels.csv` below `root`.
 
     The folder appears when all of it is written. The same seed gives the same files, byte for byte.
 
     Args:
-        most: training pictures of the largest class; the smallest has a fifth of that.
+        most: training pictures of the largest class; the smallest has a sixth of that.
         tests: pictures of `test`, whose labels stand in `test_labels.csv` and are read by nothing.
     """
     partial = root.with_name(f".{root.name}.partial")
@@ -60,7 +58,7 @@ def write_sample(root: Path, seed: int = 0, most: int = MOST, tests: int = 120) 
 
 def picture(label: int, rng: np.random.Generator) -> Image:
     """A piece of waste somewhere, sometimes two, turned and partly out of sight: uint8 RGB (H, W, 3)."""
-    height, width = (int(side) for side in rng.integers(96, 161, 2))
+    height, width = (int(side) for side in rng.integers(80, 129, 2))
     page = place(2 * height, 2 * width, rng)
     if rng.random() < 0.5:  # on a table rather than in the open
         page[:] = np.clip(0.25 * page + 0.75 * np.array(some_colour(rng)), 0, 255)
