@@ -80,27 +80,44 @@ def test_five_teachers_teach_five_students_of_the_same_folds(recipes):
     )
 
 
-def test_every_row_of_the_path_of_scores_is_what_it_says():
+def last_stages(*names):
+    """Row → the configuration of its last stage, and the names of all its stages."""
     path = search_path([])
     table, file = read_table(path, "garbage_path"), path.file("sweep", "garbage_path")
-    rows = {name: _row(table, name, [], [], file).config for name in table.rows}
-    last = {
-        name: jobs_of({**row, "data": {**row["data"], "root": "."}})[-1][0].config
-        for name, row in rows.items()
-    }
-    losses = {name: config["loss"]["_target_"].rpartition(".")[2] for name, config in last.items()}
-    assert losses["binary"] == "BinaryOnSoftmax" and losses["categorical"] == losses["all"] == "CrossEntropy"
-    assert [losses[name] for name in ("normface", "arcface", "cosface", "sphereface")] == [
-        *("NormFace", "ArcFace", "CosFace", "SphereFace")
-    ]
+    found = {}
+    for name in names or table.rows:
+        row = _row(table, name, [], [], file).config
+        waves = jobs_of({**row, "data": {**row["data"], "root": "."}})
+        found[name] = waves[-1][0].config, [wave[0].stage for wave in waves]
+    return found
+
+
+def loss_of(config):
+    return config["loss"]["_target_"].rpartition(".")[2]
+
+
+def test_the_path_of_scores_begins_with_the_mistaken_loss_and_opens_the_network_step_by_step():
+    rows = last_stages("binary", "last_five", "balanced_disk")
+    (binary, stages), (_, first_two), (balanced, all_three) = rows.values()
+    assert loss_of(binary) == "BinaryOnSoftmax" and stages == ["all"]
+    assert binary["callbacks"].get("freeze") is None and binary["model"]["pretrained"] == "pip"
+    assert first_two == ["dense", "last_five"] and all_three == ["dense", "last_five", "all"]
+    assert balanced["data"]["copies"]["views"] and loss_of(balanced) == "CrossEntropy"
+
+
+@pytest.mark.slow
+def test_every_row_of_the_path_of_scores_is_what_it_says():
+    rows = last_stages()
+    last = {name: config for name, (config, _) in rows.items()}
+    assert {name: loss_of(last[name]) for name in ("categorical", "all", "dense")} == dict.fromkeys(
+        ("categorical", "all", "dense"), "CrossEntropy"
+    )
+    margins = {"normface": "NormFace", "arcface": "ArcFace", "cosface": "CosFace", "sphereface": "SphereFace"}
+    assert {name: loss_of(last[name]) for name in margins} == margins
     assert (last["normface"]["loss"]["scale"], last["arcface"]["loss"]["margin"]) == (50, 0.5)
     assert (last["cosface"]["loss"]["margin"], last["sphereface"]["loss"]["margin"]) == (0.35, 1.35)
-    stages = {name: list(row["stages"]) for name, row in rows.items()}
-    assert stages["binary"] == stages["categorical"] == ["all"] and stages["dense"] == ["dense"]
-    assert stages["last_five"] == ["dense", "last_five"] and stages["all"] == ["dense", "last_five", "all"]
-    assert last["balanced_disk"]["data"]["copies"]["views"] and last["all"]["data"]["copies"] is None
-    assert last["binary"]["callbacks"].get("freeze") is None
+    assert rows["categorical"][1] == ["all"] and rows["dense"][1] == ["dense"]
     assert all(config["model"]["pretrained"] == "pip" for config in last.values())
-    assert table.rows["crops"].weights_from == table.rows["pyramid"].weights_from == "all"
-    seen = {name: list(make_callbacks(last[name])[0].names) for name in ("crops", "pyramid")}
-    assert {name: len(views) for name, views in seen.items()} == {"crops": 10, "pyramid": 3}
+    views = {name: make_callbacks(last[name])[0] for name in ("crops", "pyramid")}
+    assert [len(view.names) for view in views.values()] == [10, 3]
+    assert [round(view.cost, 1) for view in views.values()] == [10, 3.2]
