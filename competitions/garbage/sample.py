@@ -25,7 +25,7 @@ ITEMS = {  # in the order of the contest's classes
 }
 CLASSES = [f"{group}/{item}" for group, items in ITEMS.items() for item in items.split()]
 # Training pictures of the smallest and the largest class; the contest's have 85 and 736.
-LEAST, MOST = 4, 24
+LEAST, MOST = 8, 48
 
 
 def write_sample(root: Path, seed: int = 0, most: int = MOST, tests: int = 100) -> None:
@@ -59,14 +59,15 @@ def write_sample(root: Path, seed: int = 0, most: int = MOST, tests: int = 100) 
 def picture(label: int, rng: np.random.Generator) -> Image:
     """A piece of waste somewhere, sometimes two, turned and partly out of sight: uint8 RGB (H, W, 3)."""
     height, width = (int(side) for side in rng.integers(80, 129, 2))
-    page = place(2 * height, 2 * width, rng)
-    if rng.random() < 0.5:  # on a table rather than in the open
-        page[:] = np.clip(0.25 * page + 0.75 * np.array(some_colour(rng)), 0, 255)
+    if rng.random() < 0.7:  # on a table
+        page = np.full((2 * height, 2 * width, 3), some_colour(rng), np.uint8)
+    else:
+        page = place(2 * height, 2 * width, rng)
     draw = thing(CLASSES[label])
     for _ in range(1 + (rng.random() < 0.2)):
-        side = min(2 * height, 2 * width) * rng.uniform(0.5, 0.95)
-        x, y = np.array([width, height]) * (1 + rng.normal(0, 0.16, 2))
-        tilt = rng.normal(0, 0.5) if rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
+        side = min(2 * height, 2 * width) * rng.uniform(0.6, 0.95)
+        x, y = np.array([width, height]) * (1 + rng.normal(0, 0.1, 2))
+        tilt = rng.normal(0, 0.3) if rng.random() < 0.85 else rng.uniform(0, 2 * np.pi)
         pen = Pen(page, side, (x, y), tilt)
         pen.matrix = pen.matrix @ np.array([[rng.uniform(0.8, 1.15), rng.normal(0, 0.08)], [0, 1]])
         if rng.random() < 0.5:
