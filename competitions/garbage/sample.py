@@ -60,7 +60,7 @@ def picture(label: int, rng: np.random.Generator) -> Image:
     """A piece of waste somewhere, sometimes two, turned and partly out of sight: uint8 RGB (H, W, 3)."""
     height, width = (int(side) for side in rng.integers(80, 129, 2))
     if rng.random() < 0.7:  # on a table
-        page = np.full((2 * height, 2 * width, 3), some_colour(rng), np.uint8)
+        page: Image = np.full((2 * height, 2 * width, 3), some_colour(rng), np.uint8)
     else:
         page = place(2 * height, 2 * width, rng)
     draw = thing(CLASSES[label])
