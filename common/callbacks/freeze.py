@@ -17,13 +17,18 @@ class Freeze(pl.Callback):
     Args:
         modules: names below the network, such as `layer1` or `blocks.0`; `backbone` is everything but the classifier,
             whatever the network calls it.
+        but_last: of their layers, as many at the end learn all the same, with the normalisation that follows them.
+            Layers are convolutions and linear maps, in the order in which the network lists them.
         until_epoch: from this epoch on they learn again; null for never.
     """
 
-    def __init__(self, modules: list[str], until_epoch: int | None = None) -> None:
+    def __init__(self, modules: list[str], but_last: int = 0, until_epoch: int | None = None) -> None:
         if not modules:
             raise PodiumError("callbacks.freeze.modules is empty: name modules, or set callbacks.freeze=null")
+        if but_last < 0:
+            raise PodiumError(f"callbacks.freeze.but_last must be at least 0, got {but_last}")
         self.modules = list(modules)
+        self.but_last = but_last
         self.until_epoch = until_epoch
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -63,7 +68,25 @@ class Freeze(pl.Callback):
                 parameters += known[name].parameters()
             else:
                 raise PodiumError(_unknown(name, known))
-        return modules, parameters
+        return _without_last(modules, parameters, self.but_last) if self.but_last else (modules, parameters)
+
+
+def _without_last(
+    modules: list[nn.Module], parameters: list[nn.Parameter], count: int
+) -> tuple[list[nn.Module], list[nn.Parameter]]:
+    """The same without the last `count` layers and what comes after them."""
+    leaves = [leaf for module in modules for leaf in module.modules() if not list(leaf.children())]
+    layers = [
+        place for place, leaf in enumerate(leaves) if isinstance(leaf, nn.modules.conv._ConvNd | nn.Linear)
+    ]
+    if count >= len(layers):
+        raise PodiumError(
+            f"callbacks.freeze.but_last={count}: the modules have {len(layers)} layers, so nothing would be frozen; "
+            "set callbacks.freeze=null for that"
+        )
+    first = layers[-count]
+    learning = {id(parameter) for leaf in leaves[first:] for parameter in leaf.parameters()}
+    return leaves[:first], [parameter for parameter in parameters if id(parameter) not in learning]
 
 
 def _unknown(name: str, known: dict[str, nn.Module]) -> str:

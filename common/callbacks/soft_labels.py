@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -53,16 +54,20 @@ class SoftLabels(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.read(trainer.datamodule.table["id"].tolist(), len(trainer.datamodule.class_names))  # type: ignore[attr-defined]
+            table: pd.DataFrame = trainer.datamodule.table  # type: ignore[attr-defined]
+            ids = table["id"]
+            if "copy_of" in table:  # a copy is what its original is
+                ids = table["copy_of"].where(table["copy_of"] != "", ids)
+            self.read(ids.tolist(), len(trainer.datamodule.class_names))  # type: ignore[attr-defined]
 
     def read(self, ids: list[str], num_classes: int) -> None:
-        """Load the teacher's rows for these images; `batch["index"]` counts in `ids`."""
+        """Load the teacher's rows for these images, of which some may be the same; `batch["index"]` counts in `ids`."""
         if not self.paths:
             raise PodiumError(
                 "callbacks.soft_labels.path is null: name a table, or set a stage's soft_labels_from"
             )
-        place = {image: row for row, image in enumerate(ids)}
-        teacher, known = np.zeros((len(ids), num_classes), np.float32), np.zeros(len(ids), bool)
+        place = {image: row for row, image in enumerate(dict.fromkeys(ids))}
+        teacher, known = np.zeros((len(place), num_classes), np.float32), np.zeros(len(place), bool)
         for path, (frame, rows) in ((table, piece) for table in self.paths for piece in batches(Path(table))):
             if rows.shape[1] != num_classes:
                 raise PodiumError(
@@ -76,7 +81,8 @@ class SoftLabels(pl.Callback):
             raise PodiumError(
                 f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set"
             )
-        self.teacher, self.known = torch.from_numpy(teacher), torch.tensor(known)
+        rows_of = [place[image] for image in ids]
+        self.teacher, self.known = torch.from_numpy(teacher[rows_of]), torch.tensor(known[rows_of])
 
     def wrap(self, seams: Seams) -> Seams:
         def target(batch: Batch) -> Tensor:

@@ -1,5 +1,6 @@
 """TTA: the prediction is the mean over several views of an image."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from common.build import build
 from common.errors import PodiumError
+from common.model.backbones import output_shape
 from common.model.seams import Seams
 
 
@@ -17,7 +19,8 @@ class TTA(pl.Callback):
     """Test-time augmentation: class probabilities are averaged over fixed views.
 
     Args:
-        views: name → part of a callable images (B, C, H, W) in [0, 1] → the same; see the classes below.
+        views: name → part of a callable images (B, C, H, W) in [0, 1] → the same, or several of them one after the
+            other, each a view, perhaps of another size; see the classes below and tta_scales.py.
     """
 
     def __init__(self, views: dict[str, Any]) -> None:
@@ -31,11 +34,50 @@ class TTA(pl.Callback):
                 "callbacks.tta.views is empty: name at least one view, or set callbacks.tta=null"
             )
 
+    @property
+    def names(self) -> list[str]:
+        """Of all views; where a part gives several, these are numbered from 1."""
+        counts = {name: getattr(view, "count", 1) for name, view in self.views.items()}
+        return [
+            name if count == 1 else f"{name}_{number}"
+            for name, count in counts.items()
+            for number in range(1, count + 1)
+        ]
+
+    @property
+    def cost(self) -> float:
+        """How many times as long as one plain pass a prediction takes, by the pixels that the network sees."""
+        return sum(getattr(view, "cost", 1.0) for view in self.views.values())
+
     def wrap(self, seams: Seams) -> Seams:
         def predict(images: Tensor) -> Tensor:
-            return torch.stack([seams.predict(view(images)) for view in self.views.values()]).mean(dim=0)
+            return torch.stack([seams.predict(view) for _, view in self._seen(images)]).mean(dim=0)
 
         return replace(seams, predict=predict)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.before_predicting(pl_module)  # a view that does not fit is said before hours of training
+
+    def before_predicting(self, module: pl.LightningModule) -> None:
+        """Raise PodiumError for a view of a size that the network does not take."""
+        preprocessing: Any = module.preprocessing
+        height, width = preprocessing["size"]
+        for name, view in self._seen(torch.zeros(1, preprocessing["channels"], height, width)):
+            if tuple(view.shape[-2:]) == (height, width):
+                continue
+            try:
+                output_shape(module.net, view.shape)  # type: ignore[arg-type]
+            except (RuntimeError, AssertionError, ValueError) as error:
+                raise PodiumError(
+                    f"callbacks.tta.views.{name}: the network does not take images of {view.shape[-2]}x"
+                    f"{view.shape[-1]}, it was built for {height}x{width}: leave this view out ({error})"
+                ) from error
+
+    def _seen(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """(name, images as this view shows them), made one at a time."""
+        for name, view in self.views.items():
+            found = view(images)
+            yield from ((name, one) for one in ([found] if isinstance(found, Tensor) else found))
 
 
 class Raw:

@@ -19,7 +19,7 @@ from common.errors import PodiumError
 
 # What Podium itself passes to a part, besides what the configuration says. `x.*`: to every part in x.
 PASSED: dict[str, tuple[str, ...]] = {
-    "data": ("seed", "views", "folder", "folds", "fold", "taught", "cleaned", "packs"),
+    "data": ("seed", "views", "folder", "folds", "fold", "taught", "cleaned", "packs", "copies_folder"),
     "module": ("model", "loss", "optimizer", "schedule", "class_names", "preprocessing", "levels", "seed"),
     "model": ("num_classes", "in_channels", "image_size"),
     "model.head": ("in_features", "num_classes"),

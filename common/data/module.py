@@ -14,8 +14,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from common.build import build
 from common.config.schema import one_of
 from common.data import pixels
+from common.data.copies import Copies, placed
 from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
@@ -57,6 +59,7 @@ class ImageData(pl.LightningDataModule):
         split: a stored `folds.csv` (columns id, part and, for folds, fold) to use instead of a new one.
         unlabelled: folder of pictures without labels, for stages with soft_labels_from: their teachers label them.
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
+        copies: part that balances the classes by changed copies on disk, trained on only; see common/data/copies.py.
         corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
         in_memory_bytes: more than that of fitted pixels, ≥ 0, are packed in a file and mapped, not kept in memory.
@@ -69,6 +72,7 @@ class ImageData(pl.LightningDataModule):
         taught: what the teachers said of the unlabelled pictures.
         cleaned: list of the training images that are kept; see common/data/reliable.py. None: all are.
         packs: folder where packs are kept; None: nothing is packed.
+        copies_folder: folder where copies are kept; None: in `folder`.
         sample: whether `root` holds generated sample data.
     """
 
@@ -95,6 +99,7 @@ class ImageData(pl.LightningDataModule):
         score: float = 0.0,
         near_duplicates: bool = False,
         split: str | None = None,
+        copies: dict[str, Any] | None = None,
         corrections: str | None = None,
         unlabelled: str | None = None,
         certainty: float = 0.9,
@@ -105,6 +110,7 @@ class ImageData(pl.LightningDataModule):
         max_bad_share: float = 0.05,
         in_memory_bytes: int = 2**30,
         packs: str | None = None,
+        copies_folder: str | None = None,
         sample: bool = False,
     ) -> None:
         super().__init__()
@@ -137,6 +143,8 @@ class ImageData(pl.LightningDataModule):
         self.fold = fold
         self.near_duplicates = near_duplicates
         self.stored_split = Path(split) if split else None
+        self.copies: Copies | None = build(copies) if copies else None
+        self.copies_folder = Path(copies_folder) if copies_folder else self.folder / "copies"
         self.corrections = Path(corrections) if corrections else None
         self.unlabelled = Path(unlabelled) if unlabelled else None
         self.certainty = certainty
@@ -216,6 +224,8 @@ class ImageData(pl.LightningDataModule):
             table = apply_corrections(table, self.class_names, self.corrections)
         if "train_only" not in table:
             table["train_only"] = False
+        if self.copies is not None:
+            table = self._with_copies(table)
         if self.unlabelled is not None and self.taught is not None:
             more = taught_records(self.unlabelled, self.taught, self.certainty)
             more = more.reindex(columns=table.columns, fill_value="")  # columns of the competition's own
@@ -233,9 +243,7 @@ class ImageData(pl.LightningDataModule):
             )
         splits = [split for split in (own, named) if split is not None]
         stored = pd.concat(splits).drop_duplicates("id") if splits else None
-        if self.near_duplicates:
-            table["group"] = self._near_duplicates(table, named if own is None else own)
-        table[["part", "fold"]] = divide(table, self.shares, self.folds, self.seed, _known(table, stored))
+        table = self._divided(table, stored, named if own is None else own)
         self._report_straddling(table)
         self._check_classes(table)
         self.table = table
@@ -251,6 +259,30 @@ class ImageData(pl.LightningDataModule):
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
         self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
 
+    def _divided(
+        self, table: pd.DataFrame, stored: pd.DataFrame | None, grouped: pd.DataFrame | None
+    ) -> pd.DataFrame:
+        """The table with part and fold of each record; copies go where their originals do."""
+        is_copy = (table["copy_of"] != "").to_numpy() if "copy_of" in table else np.zeros(len(table), bool)
+        rows = np.flatnonzero(~is_copy)
+        whole = table.iloc[rows].reset_index(drop=True)
+        if self.near_duplicates:
+            whole["group"] = self._near_duplicates(whole, rows, grouped)
+        whole[["part", "fold"]] = divide(whole, self.shares, self.folds, self.seed, _known(whole, stored))
+        if not is_copy.any():
+            return whole
+        copies = placed(table[is_copy], whole)
+        return pd.concat([whole.set_axis(rows), copies.set_axis(np.flatnonzero(is_copy))]).sort_index()
+
+    def _with_copies(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table and, after it, copies that balance it, made on disk where they are missing."""
+        assert self.copies is not None
+        whole = table[~table["train_only"]].reset_index(drop=True)
+        made = self.copies.make(
+            whole, self.picture_keys(whole), self.pictures(whole), self.copies_folder, self.seed
+        )
+        return pd.concat([table.assign(copy_of=""), made], ignore_index=True)
+
     def pack(self) -> Path:
         """Decode all labelled images into a pack, or check every pixel of the pack that has them; returns where.
 
@@ -261,6 +293,8 @@ class ImageData(pl.LightningDataModule):
                 "views.image needs the pictures as they are, which are not packed: use views.batch, or train without"
             )
         table, _ = self.records()
+        if self.copies is not None:
+            table = self._with_copies(table.assign(train_only=table.get("train_only", False)))
         pack = self._pack()
         _, rows, bad = pack.take(self.picture_keys(table), self._fitted(table), check=True)
         self._report_bad(bad, len(table))
@@ -282,7 +316,11 @@ class ImageData(pl.LightningDataModule):
     def _clean(self, table: pd.DataFrame, path: Path) -> None:
         """Leave out of training what a list does not keep; all other parts stay as they are."""
         rows = self._rows["train"]
-        self._rows["train"] = np.repeat(rows, repeats(table, self.class_names, path)[rows])
+        times = pd.Series(repeats(table, self.class_names, path), index=table["id"])
+        if "copy_of" in table:
+            copies = table[table["copy_of"] != ""]
+            times[copies["id"]] = (times[copies["copy_of"]] > 0).to_numpy(np.int64)
+        self._rows["train"] = np.repeat(rows, times.to_numpy()[rows])
         if not len(self._rows["train"]):
             raise PodiumError(f"{path} leaves no image to train on")
 
@@ -416,11 +454,13 @@ class ImageData(pl.LightningDataModule):
             return None
         return _read_split(self.stored_split)
 
-    def _near_duplicates(self, table: pd.DataFrame, stored: pd.DataFrame | None) -> pd.Series:
-        """Groups by comparing pictures, joined with those that the records have; as stored, if all are there."""
+    def _near_duplicates(
+        self, table: pd.DataFrame, rows: np.ndarray, stored: pd.DataFrame | None
+    ) -> pd.Series:
+        """Groups by comparing pictures, `rows` of the pixels, joined with those of the table; as stored, if all are."""
         if stored is not None and "group" in stored and set(table["id"]) <= set(stored["id"]):
             return table["id"].map(stored.set_index("id")["group"])
-        found = near_duplicate_groups(self.pixels[row] for row in range(len(table)))
+        found = near_duplicate_groups(self.pixels[row] for row in rows)
         groups = pd.Series(joined(found, table["group"].tolist()))
         # named by a picture: stages with other pictures number their groups otherwise
         return "duplicates-" + table["id"].groupby(groups).transform("first")

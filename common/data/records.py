@@ -54,8 +54,8 @@ def class_folders(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Records of `root/<class name>/**/<image>` and the class names.
 
-    `class_names` fixes the order of the labels; without it the folders' names, sorted, are the classes. Ids are
-    relative to `base`, by default `root`.
+    `class_names` fixes the order of the labels; without it the folders' names, sorted, are the classes. A name with a
+    slash is a folder within a folder. Ids are relative to `base`, by default `root`.
 
     Raises PodiumError for a missing root, a folder that is no known class and, unless `allow_empty`, a class
     without images.
@@ -64,17 +64,21 @@ def class_folders(
         raise PodiumError(
             f"{root} is not a folder: expected one folder per class in it, with that class's images"
         )
-    folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    names = list(class_names) if class_names is not None else [folder.name for folder in folders]
+    deep = max((name.count("/") for name in class_names or ()), default=0)
+    found = {
+        path.relative_to(root).as_posix(): path for path in sorted(root.glob("/".join("*" * (deep + 1))))
+    }
+    folders = {name: path for name, path in found.items() if path.is_dir() and not name.startswith(".")}
+    names = list(class_names) if class_names is not None else list(folders)
     if not names:
         raise PodiumError(f"{root} holds no class folders: expected {root}/<class name>/<image>.jpg")
-    unknown = [folder.name for folder in folders if folder.name not in set(names)]
+    unknown = [name for name in folders if name not in set(names)]
     if unknown:
         raise PodiumError(
             f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, the first is «{unknown[0]}»"
         )
     label_of = {name: label for label, name in enumerate(names)}
-    images = {folder.name: images_below(folder) for folder in folders}
+    images = {name: images_below(folder) for name, folder in folders.items()}
     empty = [name for name in names if not images.get(name)]
     if empty and (len(empty) == len(names) or not allow_empty):
         raise PodiumError(

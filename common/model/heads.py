@@ -4,6 +4,8 @@ Some have `chunk`: in training their logits are then deferred, and never exist f
 which saves memory where there are very many classes (common/model/deferred.py).
 """
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +38,38 @@ class LinearHead(nn.Module):
         if self.training and self.chunk:
             return DeferredLogits(pooled, self.fc.weight, self.fc.bias, chunk=self.chunk)
         return self.fc(pooled)
+
+
+class DenseHead(nn.Module):
+    """Global average, then dense layers with dropout before the last: what is put on a frozen backbone.
+
+    Each feature is first brought to one scale over the batch (batch norm), since those of different depths, or of
+    networks trained for something else, differ in size by far.
+
+    hidden: features of the dense layers, each followed by ReLU and dropout; [] for none.
+    dropout: share of features set to 0 in training, before the first layer too, in [0, 1).
+    """
+
+    pools = True
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        hidden: list[int] = [512],  # noqa: B006  (never changed)
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if any(width < 1 for width in hidden):
+            raise PodiumError(f"model.head.hidden must be numbers of features, each at least 1, got {hidden}")
+        layers: list[nn.Module] = [nn.BatchNorm1d(in_features), nn.Dropout(dropout)]
+        for before, width in pairwise([in_features, *hidden]):
+            layers += [nn.Linear(before, width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        self.dense = nn.Sequential(*layers)
+        self.fc = nn.Linear(hidden[-1] if hidden else in_features, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.fc(self.dense(features.mean((-2, -1))))
 
 
 class ConvHead(nn.Module):

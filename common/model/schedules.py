@@ -138,6 +138,24 @@ class Exponential:
 
 
 @dataclass
+class InverseTime:
+    """`1 / (1 + decay · epoch)`, falling with every step: the `decay` of Keras' first optimizers.
+
+    decay: an epoch, >= 0; Keras' own is a step: so many times its steps an epoch. warmup: share of the run, in [0, 1).
+    """
+
+    decay: float = 0.1
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_factor("decay", self.decay)
+        _check_share("warmup", self.warmup)
+
+    def __call__(self, progress: float, epoch: float) -> float:
+        return _ramp(progress, self.warmup) / (1 + self.decay * epoch)
+
+
+@dataclass
 class Steps:
     """A table: `factors[0]` until `boundaries[0]`, then `factors[1]` until `boundaries[1]`, and so on.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.callbacks.tta import TTA
 from common.data.images import ImageError
 from common.data.reader import predicted
 from common.errors import PodiumError
@@ -60,7 +61,7 @@ class Ensemble:
         count = len(self.members)
         models = "one model" if count == 1 else f"{self.mean} mean of {count} models"
         return ", ".join(
-            [models, *dict.fromkeys(f"{one['checkpoint']}, {_views(one['tta'])}" for one in self.members)]
+            [models, *dict.fromkeys(f"{one['checkpoint']}, {_views(one)}" for one in self.members)]
         )
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -93,17 +94,21 @@ class Ensemble:
 
 
 def _described(member: Member, config: dict[str, Any], tta: bool) -> dict[str, Any]:
-    """tta: the names of the views, [] where the recipe has none, None where they are switched off."""
+    """tta: names of the views, [] where the recipe has none, None where they are switched off; passes: their cost."""
     part = config["callbacks"].get("tta")
-    views = [name for name, view in part["views"].items() if view is not None] if part else []
+    views = TTA(part["views"]) if part else None
+    used = views if tta else None
     return {
         "job": str(member.job),
         "checkpoint": member.checkpoint,
-        "tta": views if tta or not views else None,
+        "tta": None if views and not tta else used.names if used else [],
+        "passes": round(used.cost, 2) if used else 1.0,
     }
 
 
-def _views(views: list[str] | None) -> str:
+def _views(member: dict[str, Any]) -> str:
+    views, passes = member["tta"], member["passes"]
     if views is None:
         return "one view, TTA off"
-    return f"mean of {len(views)} views" if views else "one view"
+    cost = "" if passes == max(1, len(views)) else f" at the cost of {passes:g}"
+    return f"mean of {len(views)} views{cost}" if views else "one view"

@@ -128,6 +128,7 @@ def make_data(config: dict[str, Any], run: Path) -> ImageData:
     """The competition's data module, which keeps its split in the run folder and packs below `data/`."""
     place: dict[str, Any] = {key: config.get("job", {}).get(key) for key in ("folds", "fold")}
     place["packs"] = str(folders.DATA / config["competition"] / "pack")
+    place["copies_folder"] = str(folders.DATA / config["competition"] / "copies")
     table = stages.taught_table(config, run) if "job" in config else None
     if table is not None and table.exists():
         place["taught"] = str(table)

@@ -41,3 +41,37 @@ def test_a_network_without_a_named_classifier_has_no_backbone():
         Freeze(["backbone"]).set_learning(Module(torch.nn.Sequential(torch.nn.Linear(2, 2))), False)
     with pytest.raises(PodiumError, match="no module «stagse»; did you mean «stages»"):
         Freeze(["stagse"]).set_learning(Module(), False)
+
+
+@pytest.mark.parametrize(("count", "learning"), [(1, {6, 7}), (2, {3, 4, 6, 7}), (3, {2, 3, 4, 6, 7})])
+def test_the_last_layers_learn_with_their_normalisation_and_no_others(count, learning):
+    conv, norm = torch.nn.Conv2d(2, 2, 1), torch.nn.BatchNorm2d(2)
+    layers = [
+        *(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.Conv2d(2, 2, 1, groups=2), conv, norm),
+        *(torch.nn.Dropout(0.5), torch.nn.Conv2d(2, 2, 1), torch.nn.BatchNorm2d(2)),
+    ]
+    module = Module(torch.nn.ModuleDict({"body": torch.nn.Sequential(*layers)})).train()
+    Freeze(["body"], but_last=count).set_learning(module, False)
+    with_weights = {
+        place for place, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters())
+    }
+    assert with_weights == learning
+    assert norm.training == (4 in learning) and not layers[1].training
+    Freeze(["body"], but_last=count).set_learning(module, True)
+    assert all(parameter.requires_grad for parameter in module.parameters()) and layers[1].training
+
+
+def test_the_backbone_but_its_last_layers_keeps_the_classifier_learning():
+    module = Module()
+    Freeze(["backbone"], but_last=1).set_learning(module, False)
+    names = [name for name, parameter in module.net.named_parameters() if parameter.requires_grad]
+    assert {"head.1.weight", "head.1.bias"} < set(names)
+    convolutions = [name for name, part in module.net.named_modules() if isinstance(part, torch.nn.Conv2d)]
+    assert [name for name in convolutions if f"{name}.weight" in names] == convolutions[-1:]
+
+
+def test_counts_that_leave_nothing_frozen_are_refused():
+    with pytest.raises(PodiumError, match="but_last must be at least 0, got -1"):
+        Freeze(["backbone"], but_last=-1)
+    with pytest.raises(PodiumError, match="but_last=99: the modules have 5 layers"):
+        Freeze(["backbone"], but_last=99).set_learning(Module(), False)

@@ -26,7 +26,8 @@ PARTS = """
     from typing import Literal
 
     class Base:
-        def __init__(self, *, seed: int, views: dict, folder: str, folds: int, fold: int, taught: str, cleaned: str, packs: str,
+        def __init__(self, *, seed: int, views: dict, folder: str, folds: int, fold: int, taught: str,
+                     cleaned: str, packs: str, copies_folder: str,
                      batch_size: int = 8): ...
 
     class Data(Base):

@@ -47,3 +47,14 @@ def test_an_evaluation_may_lack_classes(tmp_path):
     write_images(tmp_path, per_class=1, classes=["bar"])
     table, names = class_folders(tmp_path, ["ring", "bar"], allow_empty=True)
     assert table["label"].tolist() == [1] and names == ["ring", "bar"]
+
+
+def test_a_class_with_a_slash_in_its_name_is_a_folder_within_a_folder(tmp_path):
+    write_images(tmp_path / "metal", per_class=2, classes=["can", "tin"])
+    write_images(tmp_path / "glass", per_class=1, classes=["jar"])
+    table, _ = class_folders(tmp_path, ["metal/tin", "glass/jar", "metal/can"])
+    assert dict(zip(table["id"], table["label"], strict=True)) == {
+        "glass/jar/0.png": 1, "metal/can/0.png": 2, "metal/can/1.png": 2, "metal/tin/0.png": 0, "metal/tin/1.png": 0,
+    }  # fmt: skip
+    with pytest.raises(PodiumError, match="not among the 2 known classes, the first is «metal/tin»"):
+        class_folders(tmp_path, ["glass/jar", "metal/can"])

@@ -10,7 +10,7 @@ from common.config.options import parse
 from common.data import reader
 from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
-from common.run.ensemble import Ensemble
+from common.run.ensemble import Ensemble, _described, _views
 from common.run.members import Member, combine, write_members
 from common.run.train import train
 
@@ -83,3 +83,14 @@ def test_members_of_different_classes_are_refused(run, toys, tmp_path):
     write_members(tmp_path / "other", [Member(job) for job in ensemble_of])
     with pytest.raises(PodiumError, match="know different classes"):
         Ensemble.of_run(tmp_path / "other")
+
+
+def test_views_are_counted_each_and_their_cost_is_told_where_it_differs():
+    def said(views, tta=True):
+        part = {"views": {name: {"_target_": f"common.callbacks.{target}"} for name, target in views.items()}}
+        return _views(_described(Member(Path("job")), {"callbacks": {"tta": part if views else None}}, tta))
+
+    several = {"raw": "tta.Raw", "crops": "tta_scales.RandomCrops"}
+    assert said(several) == "mean of 11 views" and said(several, tta=False) == "one view, TTA off"
+    assert said({"sizes": "tta_scales.Pyramid"}) == "mean of 3 views at the cost of 3.16"
+    assert said({}) == "one view"

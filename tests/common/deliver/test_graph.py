@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from common.callbacks.tta import TTA
+from common.callbacks.tta_scales import Pyramid, RandomCrops
 from common.config.compose import compose
 from common.deliver.exported import KEYS, Exported
 from common.deliver.graph import PixelsToProbabilities, trace, write_onnx, write_program
@@ -72,6 +74,21 @@ def test_views_and_the_mean_over_members_are_inside(job, mean, tmp_path):
     np.testing.assert_allclose(graph.probabilities(images), expected, atol=1e-5)
     plain = Ensemble(mean, [Member(job)], tta=False).probabilities([images])
     assert np.abs(expected - plain).max() > 1e-2
+
+
+def test_crops_and_sizes_are_inside(module, tmp_path):
+    views = {"crops": RandomCrops(3, share=0.75), "sizes": Pyramid([0.75, 1.0, 1.25])}
+    images = pixels(module.preprocessing, 3)
+    with torch.inference_mode():
+        floats = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
+        seen = [view for several in views.values() for view in several(floats)]
+        expected = sum(module.net((view - 0.5) / 0.5).softmax(dim=1) for view in seen) / 6
+    module.compose([TTA(views)])
+    try:
+        graph = as_onnx([module], tmp_path)
+    finally:
+        module.compose([])
+    np.testing.assert_allclose(graph.probabilities(images), expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -2,14 +2,29 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.errors import PodiumError
 from common.model.deferred import DeferredLogits
-from common.model.heads import ConvHead, CosineHead, LinearHead
+from common.model.heads import ConvHead, CosineHead, DenseHead, LinearHead
 
 
 def test_linear_head_classifies_the_average_of_the_map():
     head, features = LinearHead(8, 3).eval(), torch.randn(2, 8, 4, 5)
     expected = torch.stack([head.fc(sample.flatten(1).mean(1)) for sample in features])
     torch.testing.assert_close(head(features), expected)
+
+
+def test_dense_head_is_its_layers_by_hand_and_scales_each_feature_over_the_batch():
+    head, features = DenseHead(8, 3, hidden=[6, 5], dropout=0.0).train(), torch.randn(7, 8, 4, 5)
+    pooled = features.flatten(2).mean(2)
+    x = (pooled - pooled.mean(0)) / (pooled.var(0, unbiased=False) + 1e-5).sqrt()
+    for layer in (head.dense[2], head.dense[5]):
+        x = (x @ layer.weight.T + layer.bias).clamp_min(0)
+    torch.testing.assert_close(head(features), x @ head.fc.weight.T + head.fc.bias)
+    scaled = features * torch.tensor([1e-2, 1, 1e3, 1, 1, 5, 1, 1])[:, None, None]
+    torch.testing.assert_close(head(scaled), head(features), atol=0.2, rtol=0.1)  # the epsilon alone
+    assert len(DenseHead(8, 3, hidden=[]).dense) == 2
+    with pytest.raises(PodiumError, match=r"model.head.hidden must be .* got \[0\]"):
+        DenseHead(8, 3, hidden=[0])
 
 
 def test_conv_head_is_the_mean_over_all_windows_of_stride_two():
@@ -62,7 +77,12 @@ def test_chunks_defer_the_logits_in_training_only(kind):
 
 @pytest.mark.parametrize(
     "head",
-    [LinearHead(8, 3, dropout=0.5), ConvHead(8, 3, dropout=0.5), CosineHead(8, 3, dropout=0.5)],
+    [
+        LinearHead(8, 3, dropout=0.5),
+        ConvHead(8, 3, dropout=0.5),
+        CosineHead(8, 3, dropout=0.5),
+        DenseHead(8, 3, hidden=[6, 5], dropout=0.5),
+    ],
     ids=lambda head: type(head).__name__,
 )
 def test_dropout_is_in_training_only(head):

@@ -242,3 +242,30 @@ def test_a_scale_that_no_head_has_is_named(toy):
     wanted = "conf/loss/arcface.yaml: loss.scale is taken from model.head.scale, which is not there"
     with pytest.raises(PodiumError, match=wanted):
         toy("loss=arcface")
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.22, 20.0])
+def test_without_a_scale_normalised_features_are_never_sure_however_long_they_are_trained(scale):
+    """40 classes, features of one's own for each: the bound of NormFace, its proposition 2, is reached, and no more.
+
+    With scale 1, where logits are plain cosines, a class that is found without fail still has no more than 7 %.
+    """
+    torch.manual_seed(0)
+    classes = 40
+    head, features = CosineHead(64, classes, scale=scale), nn.Parameter(torch.randn(classes, 64, 1, 1))
+    optimizer = torch.optim.Adam([features, *head.parameters()], lr=0.05)
+    labels = torch.arange(classes)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss = NormFace(scale)(head(features), labels).mean()
+        loss.backward()
+        optimizer.step()
+    bound = math.log1p((classes - 1) * math.exp(-scale * classes / (classes - 1)))
+    assert bound <= loss.item() + 1e-6 and loss.item() <= 1.05 * bound + 0.01
+    probabilities = head(features).softmax(1)
+    assert (probabilities.argmax(1) == labels).all()
+    sure = probabilities.diagonal().max().item()
+    if scale == 1:
+        assert sure < 0.07 and loss > 2.6
+    else:
+        assert sure > (0.98 if scale < 10 else 0.999)

@@ -17,6 +17,7 @@ from common.model.schedules import (
     Cosine,
     CosineRestarts,
     Exponential,
+    InverseTime,
     Linear,
     OneCycle,
     Polynomial,
@@ -53,6 +54,12 @@ def test_cosine_is_torchs():
 def test_polynomial_is_torchs(power):
     theirs = torch_factors(lr_scheduler.PolynomialLR, total_iters=STEPS, power=power)
     assert our_factors(Polynomial(power=power)) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_inverse_time_is_keras_decay_by_the_step():
+    """`lr * 1 / (1 + decay * iterations)`, as Keras 2's optimizers have it, at 7 steps an epoch."""
+    theirs = torch_factors(lr_scheduler.LambdaLR, lr_lambda=lambda step: 1 / (1 + 5e-4 * step))
+    assert our_factors(InverseTime(decay=5e-4 * 7), per_epoch=7) == pytest.approx(theirs)
 
 
 def test_linear_is_torchs():

@@ -1,0 +1,22 @@
+"""The contest entry's picture: stretched to a square, of which the centre is cut out."""
+
+from common.data.images import Image, fit
+from common.errors import PodiumError
+
+
+class StretchedCentre:
+    """uint8 (H, W, C) → (centre, centre, C): `size` x `size` whatever the aspect, then its centre.
+
+    Args:
+        size, centre: pixels a side, 0 < centre ≤ size.
+    """
+
+    def __init__(self, size: int = 256, centre: int = 224) -> None:
+        if not 0 < centre <= size:
+            raise PodiumError(f"data.picture.centre must be in 1..{size}, data.picture.size, got {centre}")
+        self.size, self.centre = size, centre
+
+    def __call__(self, image: Image) -> Image:
+        square = fit(image, (self.size, self.size), "stretch", interpolation="bilinear")
+        margin = (self.size - self.centre) // 2
+        return square[margin : margin + self.centre, margin : margin + self.centre]
