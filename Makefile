@@ -15,7 +15,7 @@ pytest = exec '$(PY)' -m pytest -q
 installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare pack sweep blend predict evaluate export config doctor weights install-tensorboard install-wandb \
+.PHONY: help train prepare pack sweep blend predict evaluate export serve config doctor weights install-tensorboard install-wandb \
         install-joblib install-ray install-slurm bench test test-slow lint clean
 
 ##@ Use
@@ -43,6 +43,9 @@ evaluate: $(ready) ## Score a run on pictures whose class is known
 
 export: $(ready) ## Write a run's model as files that predict without torch, each checked
 	@$(podium) export $(overrides)
+
+serve: $(ready) ## Answer over HTTP by a run or an exported file, with a page to try it
+	@$(podium) serve $(overrides)
 
 config: $(ready) ## Print the configuration that a run would have
 	@$(podium) config $(overrides)
@@ -111,14 +114,14 @@ help: ## Print this
 
 overrides = $(call override,competition,COMP) $(call override,data.root,DATA) $(call override,run_dir,RUN) \
             $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
-            $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) \
+            $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) $(call override,port,PORT) \
             $(if $(filter-out 0 no false,$(NEW)),new=true) $(ARGS)
 
 # key='value', quoted for Hydra's grammar and then for the shell; unexpanded, so that a $ in a path stays one
 override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $(2)))'))
 shell_quote = '$(subst ','\'',$(1))'
 
-known := COMP DATA RUN INPUT OUT NEW BENCH SWEEP MAX LAUNCHER ARGS VENV PYTHON PY
+known := COMP DATA RUN INPUT OUT NEW BENCH SWEEP MAX LAUNCHER PORT ARGS VENV PYTHON PY
 unexport $(known)
 given := $(foreach v,$(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(v))),$(v)))
 ifeq ($(MAKELEVEL),0)

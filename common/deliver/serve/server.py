@@ -1,0 +1,70 @@
+"""The verb `serve`: a run or an exported file in, an HTTP service until it is stopped."""
+
+import logging
+import socket
+import sys
+from dataclasses import dataclass, field
+
+import uvicorn
+
+from common.config.schema import at_least
+from common.deliver.serve.app import create_app
+from common.deliver.serve.limits import Limits
+from common.deliver.serve.served import find
+from common.errors import PodiumError
+
+
+@dataclass
+class Serve:
+    """Options of `serve`."""
+
+    competition: str | None = None  # whose newest finished run is taken when run_dir is not given
+    run_dir: str | None = None  # run folder, or a file that export wrote
+    checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
+    tta: bool = False  # with the recipe's test-time views, which take as many times longer
+    host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it
+    port: int = 8000  # 0: any that is free
+    batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
+    threads: int | None = None  # CPU threads of the model; null: as many as there are cores
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        at_least("batch_size", self.batch_size, 1)
+        at_least("threads", self.threads, 1, or_null=True)
+        if not 0 <= self.port <= 65535:
+            raise PodiumError(f"port must be 0 to 65535, got {self.port}")
+
+
+def serve(options: Serve) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was accepted by then is still answered.
+
+    Raises PodiumError for what the user can mend, a port that is taken too.
+    """
+    source = find(options.run_dir, options.competition, options.checkpoint, options.tta, options.threads)
+    app = create_app(source, options.limits, options.batch_size)
+    listener = _listen(options.host, options.port)
+    host, port = listener.getsockname()[:2]
+    sample = " (trained on SAMPLE DATA)" if source.sample else ""
+    print(f"{source.competition}{sample} from {source.path}: http://{host}:{port}", flush=True)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    drain = options.limits.answer_seconds + options.limits.upload_seconds
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=int(drain) + 1
+        )
+    )
+    server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PodiumError(
+            f"{host}:{port} cannot be listened on ({error.strerror or error}): choose another by PORT="
+        ) from error
+    return listener
