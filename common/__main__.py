@@ -188,7 +188,7 @@ def bench(arguments: list[str]) -> int:
     one_of(
         "bench",
         name,
-        ("speed", "yardstick", "distillation", "export", "gnt", "many_classes", "cleaning", "index"),
+        ("speed", "yardstick", "distillation", "export", "gnt", "many_classes", "cleaning", "index", "serve"),
     )
     measure = import_module(f"tests.bench.{name}").main
 

@@ -1,7 +1,7 @@
 """Exported files: a model and all that predicting with it needs, in one `.onnx`. Torch is never imported here."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,18 @@ from common.errors import PodiumError
 
 SUFFIX = ".onnx"
 VERSION = 1  # of the keys below
-KEYS = ("version", "competition", "run", "how", "class_names", "preprocessing", "submission", "sample")
+KEYS = (
+    "version",
+    "competition",
+    "run",
+    "how",
+    "class_names",
+    "preprocessing",
+    "submission",
+    "service",
+    "page",
+    "sample",
+)
 
 
 class Exported:
@@ -26,8 +37,8 @@ class Exported:
 
     Attributes:
         about: the file's metadata, see KEYS: version (of these keys), competition, run (its folder's name), how
-            (which models and views it holds, in words), class_names, preprocessing, submission (part), sample
-            (whether it was trained on sample data).
+            (which models and views it holds, in words), class_names, preprocessing, submission and service
+            (parts), page (see config/schema.py), sample (whether it was trained on sample data).
         class_names: index = label.
         preprocessing: how a picture becomes the model's input, as `images.fit_to` takes it.
 
@@ -47,7 +58,7 @@ class Exported:
             self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
-        self.about = _metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        self.about = about_of(path, self.session.get_modelmeta().custom_metadata_map)
         self.class_names: list[str] = self.about["class_names"]
         self.preprocessing: dict[str, Any] = self.about["preprocessing"]
 
@@ -79,7 +90,11 @@ class Exported:
         return ((ids[position], row) for position, row in rows)
 
 
-def _metadata(path: Path, found: dict[str, str]) -> dict[str, Any]:
+def about_of(path: Path, found: Mapping[str, str]) -> dict[str, Any]:
+    """What a file says of itself, from its metadata, each value as JSON.
+
+    Raises PodiumError if it was not written by this version's `export`.
+    """
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise PodiumError(

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from common.deliver.page.routes import add_page
 from common.deliver.serve.contract import Contract, contract_of
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.metrics import Measured
@@ -51,7 +52,7 @@ def create_app(source: Source, limits: Limits, batch_size: int = 16) -> FastAPI:
     app.add_middleware(Measured, metrics=service.metrics)
     _add_errors(app)
     _add_common(app, service)
-    _add_page(app, service)
+    add_page(app, service)
     if contract := contract_of(source.service):
         _add_contract(app, service, contract)
     return app
@@ -60,14 +61,17 @@ def create_app(source: Source, limits: Limits, batch_size: int = 16) -> FastAPI:
 def _add_common(app: FastAPI, service: Service) -> None:
     source = service.source
 
-    @app.post("/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=_body(FIELD, raw=True))
+    @app.post(
+        "/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=_body(FIELD, raw=True)
+    )
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=100_000)] = 5) -> Response:
         """The `top` most probable classes of one picture."""
         probabilities = await service.probabilities(request, FIELD)
         names = service.model.class_names
         best = np.argsort(-probabilities, kind="stable")[:top].tolist()
         rows = [
-            {"label": label, "name": names[label], "probability": float(probabilities[label])} for label in best
+            {"label": label, "name": names[label], "probability": float(probabilities[label])}
+            for label in best
         ]
         return JSONResponse({"predictions": rows})
 
@@ -82,8 +86,7 @@ def _add_common(app: FastAPI, service: Service) -> None:
             "classes": len(model.class_names),
             "class_names": model.class_names,
             "sample_data": source.sample,
-            "can_draw": all(len(name) == 1 for name in model.class_names),
-            "can_explain": model.ensemble is not None,
+            "can_draw": source.page.draw,
             "limits": {"megabytes": limits.megabytes, "megapixels": limits.megapixels, "types": TYPES},
         }
 
@@ -105,12 +108,6 @@ def _add_contract(app: FastAPI, service: Service, contract: Contract) -> None:
         """The competition's own contract."""
         probabilities = await service.probabilities(request, contract.field)
         return contract.answer(probabilities, service.model.class_names)
-
-
-def _add_page(app: FastAPI, service: Service) -> None:
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def page() -> str:
-        return f"<!doctype html><title>Podium</title><p>{service.source.competition}</p>"
 
 
 def _add_errors(app: FastAPI) -> None:

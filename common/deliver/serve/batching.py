@@ -30,7 +30,7 @@ class Batcher:
     Attributes:
         model: None until it is loaded.
         lock: is held while the model computes; whoever else uses the model holds it too.
-        error: what ended the thread before its time.
+        error: what ended the thread before its time; with no model, what kept it from being loaded.
     """
 
     def __init__(
@@ -76,7 +76,11 @@ class Batcher:
 
     def why_not(self) -> str:
         """Why `ready` is false, for a client."""
-        return "the model has stopped: the service must be started again" if self.closed else "the model is loading"
+        return (
+            "the model has stopped: the service must be started again"
+            if self.closed
+            else "the model is loading"
+        )
 
     def close(self) -> None:
         """Answer what waits, then end the thread."""
@@ -95,7 +99,8 @@ class Batcher:
                 self._answer(model, batch)
         except BaseException as error:
             self.error = error
-            log.error("the model's thread has ended", exc_info=error)
+            if self.model is not None:
+                log.error("the model has stopped", exc_info=error)
         finally:
             with self.entry:
                 self.closed = True
@@ -136,8 +141,10 @@ class Batcher:
         try:
             with self.lock:
                 rows = model.probabilities([np.stack(kind) for kind in zip(*pictures, strict=True)])
-            if not np.isfinite(rows).all():
-                raise FloatingPointError("the model's probabilities are not finite")
+            if len(rows) != len(futures) or not np.isfinite(rows).all():
+                raise ValueError(
+                    f"{len(futures)} pictures were not answered by as many rows of finite numbers"
+                )
         except BaseException:
             for future in futures:
                 _refuse(future, "the model has stopped: the service must be started again")

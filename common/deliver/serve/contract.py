@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.build import build
+from common.errors import PodiumError
 
 
 class Contract(Protocol):
@@ -25,4 +26,6 @@ class Contract(Protocol):
 
 def contract_of(part: dict[str, Any] | None) -> Contract | None:
     """The contract that a configuration names under `service`, if it names one."""
+    if part and "_target_" not in part:
+        raise PodiumError(f"service must be a part with _target_, got {part}")
     return build(part) if part else None

@@ -28,8 +28,7 @@ class Info(BaseModel):
     classes: int
     class_names: list[str]
     sample_data: bool = Field(description="true: trained on sample data, a demonstration and no more")
-    can_draw: bool = Field(description="true: the classes are written characters")
-    can_explain: bool = Field(description="true: the networks themselves are served, so one can look into them")
+    can_draw: bool = Field(description="true: the classes are characters, which may be drawn, black on white")
     limits: Accepted
 
 

@@ -1,14 +1,17 @@
 """What is served: a run folder's models, or an exported file, as one function of pictures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.deliver.exported import SUFFIX, Exported
+from common.config.schema import Page
+from common.deliver.exported import Exported
 from common.deliver.predict import find_run, is_exported
+from common.deliver.program import SUFFIX as PROGRAM_SUFFIX
+from common.deliver.program import Program
 from common.run import folder
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Source:
     sample: bool
     service: dict[str, Any] | None  # part: the competition's contract
     load: Callable[[], Model]
+    page: Page = field(default_factory=Page)
 
 
 def find(
@@ -77,19 +81,25 @@ def _of_run(run: Path, checkpoint: str | None, tta: bool, threads: int | None) -
         bool(config["data"].get("sample")),
         config.get("service"),
         load,
+        Page(**config.get("page", {})),
     )
 
 
 def _of_file(path: Path, threads: int | None) -> Source:
-    exported = Exported(path, threads)
-    about = exported.about
+    file = Program(path, threads) if path.suffix == PROGRAM_SUFFIX else Exported(path, threads)
 
     def load() -> Model:
         return Model(
-            exported.class_names,
-            [exported.preprocessing],
-            lambda images: exported.probabilities(images[0]),
-            exported.how,
+            file.class_names, [file.preprocessing], lambda images: file.probabilities(images[0]), file.how
         )
 
-    return Source(path, about["competition"], about["run"], about["sample"], about.get("service"), load)
+    about = file.about
+    return Source(
+        path,
+        about["competition"],
+        about["run"],
+        about["sample"],
+        about["service"],
+        load,
+        Page(**about["page"]),
+    )

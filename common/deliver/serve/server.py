@@ -4,8 +4,10 @@ import logging
 import socket
 import sys
 from dataclasses import dataclass, field
+from math import ceil
 
 import uvicorn
+from fastapi import FastAPI
 
 from common.config.schema import at_least
 from common.deliver.serve.app import create_app
@@ -42,23 +44,42 @@ def serve(options: Serve) -> None:
     """
     source = find(options.run_dir, options.competition, options.checkpoint, options.tta, options.threads)
     app = create_app(source, options.limits, options.batch_size)
-    listener = _listen(options.host, options.port)
+    listener = listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
     sample = " (trained on SAMPLE DATA)" if source.sample else ""
-    print(f"{source.competition}{sample} from {source.path}: http://{host}:{port}", flush=True)
+    print(f"{source.competition}{sample} from {source.path}: http://{address}:{port}", flush=True)
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    drain = options.limits.answer_seconds + options.limits.upload_seconds
+    run(app, listener)
+
+
+def run(app: FastAPI, listener: socket.socket) -> None:
+    """Serve an app of `create_app`. Raises what kept its model from being loaded."""
+    batcher, limits = app.state.service.batcher, app.state.service.limits
+
+    async def stop_without_model() -> None:
+        server.should_exit |= batcher.model is None and batcher.error is not None
+
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=int(drain) + 1
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=ceil(limits.upload_seconds + limits.answer_seconds),
+            timeout_notify=1,
+            callback_notify=stop_without_model,
         )
     )
+    app.state.server = server
     server.run(sockets=[listener])
+    if batcher.model is None and batcher.error is not None:
+        raise batcher.error
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound. Raises PodiumError if it cannot be."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -31,7 +31,8 @@ async def read_upload(request: Request, field: str, limits: Limits) -> bytes:
     except ClientDisconnect as error:
         raise Refused(400, "the upload ended before it was whole") from error
     raise Refused(
-        415, f"send the picture as multipart/form-data in the field {field}, or as the body with its image/… type"
+        415,
+        f"send the picture as multipart/form-data in the field {field}, or as the body with its image/… type",
     )
 
 
@@ -59,7 +60,9 @@ async def _of_form(request: Request, field: str, limits: Limits) -> bytes:
     except MultiPartException as error:
         raise Refused(400, f"the form is broken: {error.message}") from error
     except (KeyError, ValueError) as error:  # no boundary, or a charset that there is not
-        raise Refused(400, "the form is broken: its content type or its parts cannot be understood") from error
+        raise Refused(
+            400, "the form is broken: its content type or its parts cannot be understood"
+        ) from error
     try:
         files = form.getlist(field)
         if len(files) != 1 or not isinstance(files[0], UploadFile):

@@ -1,0 +1,14 @@
+"""The contest's own request and reply."""
+
+import numpy as np
+
+from common.deliver.serve.contract import contract_of
+from competitions.garbage.contract import GarbageContract
+
+NAMES = ["其他垃圾/烟蒂", "可回收物/易拉罐", "厨余垃圾/鱼骨"]
+
+
+def test_the_reply_is_group_and_item():
+    contract = contract_of({"_target_": "competitions.garbage.contract.GarbageContract"})
+    assert isinstance(contract, GarbageContract) and contract.field == "input_img"
+    assert contract.answer(np.array([0.2, 0.7, 0.1]), NAMES) == {"result": "可回收物/易拉罐"}
