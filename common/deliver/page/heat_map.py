@@ -1,5 +1,6 @@
 """What a network looked at: Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), by grad-cam."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,12 @@ def last_map(
             hook.remove()
     last_channels = any(getattr(part, "output_fmt", None) == "NHWC" for part in net.modules())
     as_map = _channels_first if last_channels else None
-    maps = [one for one in maps if (as_map(one[1]) if as_map else one[1]).shape[2:].numel() > 1]
+    calls = Counter(id(layer) for layer, _ in maps)  # a layer may be shared, as activations are
+    maps = [
+        (layer, output)
+        for layer, output in maps
+        if calls[id(layer)] == 1 and (as_map(output) if as_map else output).shape[2:].numel() > 1
+    ]
     gradients = (
         torch.autograd.grad(outputs.sum(), [output for _, output in maps], allow_unused=True) if maps else []
     )
