@@ -47,9 +47,7 @@ def check(data: bytes, limits: Limits) -> None:
         raise Refused(415, f"this is no picture of a known format: {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise Refused(413, _too_large(limits)) from error
-    except (
-        Exception
-    ) as error:  # what a damaged header makes of each format's reader: ValueError, struct.error, …
+    except Exception as error:  # ValueError, struct.error, …: each format's reader has its own
         raise Refused(422, "the picture is damaged: its header cannot be read") from error
     if width * height > limits.megapixels * 1e6:
         raise Refused(413, f"{_too_large(limits)}; this one has {width} × {height}")

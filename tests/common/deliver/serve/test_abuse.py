@@ -11,10 +11,18 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.checks import CHECKS
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.common.deliver.serve.painted import COLOURS, SAMPLES, picture, png_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +45,12 @@ def check(status: int, text: str) -> None:
     assert status < 500 and "Traceback" not in text and "File " not in text, (status, text)
 
 
-CONFORMANCE = CHECKS.get_by_names(
-    [
-        "not_a_server_error",
-        "status_code_conformance",
-        "content_type_conformance",
-        "response_schema_conformance",
-    ]
-)
+CONFORMANCE = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 
 
 def by_the_description(live: str, examples: int, mode: GenerationMode) -> Counter[int]:
@@ -63,14 +69,14 @@ def by_the_description(live: str, examples: int, mode: GenerationMode) -> Counte
 
         try:
             ask()
-        except schemathesis.errors.SchemathesisError:
-            assert mode == GenerationMode.NEGATIVE  # an operation without parameters cannot be asked wrongly
+        except Unsatisfiable:
+            assert operation.method == "get"  # without parameters, it cannot be asked wrongly
     return seen
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_requests_made_from_the_description(live, http, mode):
-    assert by_the_description(live, 12, mode).total() >= 30
+    assert by_the_description(live, 8, mode).total() >= 16
 
 
 @pytest.mark.slow
@@ -108,7 +114,7 @@ def broken_pictures(http, examples: int) -> Counter[int]:
 
 
 def test_broken_pictures(http):
-    seen = broken_pictures(http, 120)
+    seen = broken_pictures(http, 300)
     assert {400, 413, 415, 422} <= set(seen) <= {200, 400, 413, 415, 422}
 
 
@@ -165,8 +171,12 @@ def test_a_client_that_goes_away_leaves_its_place(live, http):
 
 def test_an_upload_without_an_end_is_refused_before_it(live, http):
     piece = b"%x\r\n" % 50_000 + b"\x00" * 50_000 + b"\r\n"
-    answer = raw(live, HEAD + b"transfer-encoding: chunked\r\n\r\n" + piece * 8, finish=False)
-    assert answer.startswith(b"HTTP/1.1 413")
+    at = urlsplit(live)
+    with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + piece * 8
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
 def test_a_slow_upload_is_ended(live, http):

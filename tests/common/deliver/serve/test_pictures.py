@@ -15,6 +15,7 @@ from common.deliver.serve.pictures import check, prepare
 from common.deliver.serve.refused import Refused
 from tests.common.deliver.serve.painted import COLOURFUL, PREPROCESSING, SAMPLES, encoded, picture, png_of
 
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 LIMITS = Limits()
 
 
