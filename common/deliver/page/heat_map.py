@@ -15,6 +15,7 @@ from common.model.backbone_parts import classifiers_of
 from common.model.classifier import ImageClassifier, leaf
 
 STRENGTH = 0.65  # of the colours where the heat is 1
+HOTTEST = 225  # of 255 colours: those beyond are too dark to look hot
 
 
 class NoMap(Exception):
@@ -126,6 +127,6 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     smooth = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    colours = cv2.applyColorMap((smooth * 255).round().astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
+    colours = cv2.applyColorMap((smooth * HOTTEST).round().astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
     alpha = STRENGTH * smooth[:, :, None]
     return (picture * (1 - alpha) + colours * alpha).round().astype(np.uint8)

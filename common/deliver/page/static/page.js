@@ -40,13 +40,14 @@ function form(blob) {
   return { method: "POST", body: data, signal: asking.signal };
 }
 
-/** Ask for a picture: `truth` is its label, where it is known. */
-async function recognise(blob, truth = null) {
+/** Ask for a picture: `truth` is its label, where it is known; `scroll`: on a phone, to the answer. */
+async function recognise(blob, { truth = null, scroll = true } = {}) {
   asking.abort();
   asking = new AbortController();
   const mine = (asked = { blob, truth });
   $("result").setAttribute("aria-busy", "true");
   $("problem").replaceChildren();
+  for (const one of document.querySelectorAll("#example-list button")) one.setAttribute("aria-pressed", "false");
   try {
     if (info && blob.size > info.limits.megabytes * 1e6) throw new Problem(413);
     mine.predictions = (await (await send(`predict?top=${TOP}`, form(blob))).json()).predictions;
@@ -62,7 +63,7 @@ async function recognise(blob, truth = null) {
     $("spoken").textContent = words().spoken(mine.predictions.map((row) => `${row.name} ${percent(row.probability)}`));
     look();
   }
-  if (matchMedia("(max-width: 760px)").matches && mine.blob instanceof File)
+  if (scroll && matchMedia("(max-width: 760px)").matches)
     $("result").scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
@@ -161,7 +162,7 @@ function showProblem({ kind, message }) {
   if ([408, 500, 503, "offline"].includes(kind) && asked?.blob) {
     const again = element("button", "button", words().again);
     again.type = "button";
-    again.addEventListener("click", () => recognise(asked.blob, asked.truth));
+    again.addEventListener("click", () => recognise(asked.blob, { truth: asked.truth }));
     $("problem").append(again);
   }
 }
@@ -194,9 +195,8 @@ function showWords() {
 
 function take(file, truth = null) {
   choose("picture");
-  for (const one of document.querySelectorAll("#example-list button")) one.setAttribute("aria-pressed", "false");
   showPreview(file);
-  return recognise(file, truth);
+  return recognise(file, { truth });
 }
 
 function takeFrom(transfer) {
@@ -207,6 +207,8 @@ function takeFrom(transfer) {
 }
 
 $("preview").addEventListener("error", () => showPreview(null)); // no picture: the answer says so
+
+$("drop").addEventListener("click", () => $("file").click()); // by keyboard there is the button
 
 for (const id of ["file", "camera"])
   $(id).addEventListener("change", ({ target }) => {
@@ -259,7 +261,7 @@ function showExamples() {
 // Drawing -------------------------------------------------------------------------------------------------------
 
 const paper = makePaper($("paper"), {
-  finished: (blob) => recognise(blob),
+  finished: (blob) => recognise(blob, { scroll: false }), // the next stroke may follow
   changed: (strokes) => {
     $("undo").disabled = $("clear").disabled = !strokes;
   },
