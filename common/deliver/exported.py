@@ -34,6 +34,7 @@ class Exported:
     Args:
         path: the file.
         threads: CPU threads of one prediction; None: as many as there are cores.
+        spin: threads wait for work at full speed; false: asleep, for a process that has other work too.
 
     Attributes:
         about: the file's metadata, see KEYS: version (of these keys), competition, run (its folder's name), how
@@ -45,13 +46,14 @@ class Exported:
     Raises PodiumError if the file is missing, damaged, or was not written by `export`.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, spin: bool = True) -> None:
         if path.suffix != SUFFIX:
             raise PodiumError(f"{path}: expected an exported file {path.stem}{SUFFIX}")
         if not path.is_file():
             raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors alone
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

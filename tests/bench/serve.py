@@ -4,6 +4,7 @@ The service is a process of its own, clients are threads of this one. Each clien
 answer to the last; pictures are in memory.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -31,11 +32,13 @@ from common.run import environment
 from tests.bench import table
 
 AIM = 0.8  # of the loop's pictures a second
+PAUSE = 0.1  # seconds; a client that comes again at once would measure how fast a service refuses
 LOOP, BATCHED, SINGLE, FLOOD = "loop without HTTP", "service", "service, one by one", "service, flooded"
 NOTES = (
     "loop without HTTP: threads decode and fit the next batch while the model takes this one",
     "clients' CPU: what this process, the clients, took of all cores meanwhile; the service had to do without it",
-    "lost: neither an answer nor a 503; refused: 503",
+    "lost: neither an answer nor a 503; refused: 503, after which a client waits for 0.1 s",
+    "threads of a layer sleep while they wait for each other (OMP_WAIT_POLICY=PASSIVE), in loop and service",
 )
 
 
@@ -68,7 +71,9 @@ def main(words: Sequence[str]) -> None:
     step = max(1, len(files) // options.pictures)
     pictures = [file.read_bytes() for file in files[::step][: options.pictures]]
     out = table.new_folder()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the service does
     loop = loop_rate(options, pictures)
+    print(f"{LOOP}: {loop:.0f} pictures/s", flush=True)
     rows: list[dict[str, Any]] = [{"": LOOP, "requests/s": round(loop, 1)}]
     with service(options, options.batch_size) as at:
         rows.append(loaded(BATCHED, at, pictures, options.clients, options.seconds, loop))
@@ -210,6 +215,8 @@ def ask(
                 latencies.append(time.perf_counter() - begin)
             with lock:
                 statuses[status] += 1
+            if status == 503:
+                time.sleep(PAUSE)
         connection.close()
 
     threads = [threading.Thread(target=client) for _ in range(clients)]

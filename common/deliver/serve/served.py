@@ -86,7 +86,7 @@ def _of_run(run: Path, checkpoint: str | None, tta: bool, threads: int | None) -
 
 
 def _of_file(path: Path, threads: int | None) -> Source:
-    file = Program(path, threads) if path.suffix == PROGRAM_SUFFIX else Exported(path, threads)
+    file = Program(path, threads) if path.suffix == PROGRAM_SUFFIX else Exported(path, threads, spin=False)
 
     def load() -> Model:
         return Model(

@@ -1,6 +1,7 @@
 """The verb `serve`: a run or an exported file in, an HTTP service until it is stopped."""
 
 import logging
+import os
 import socket
 import sys
 from dataclasses import dataclass, field
@@ -42,6 +43,9 @@ def serve(options: Serve) -> None:
 
     Raises PodiumError for what the user can mend, a port that is taken too.
     """
+    # Else the threads of a model's layer burn the cores on which pictures are decoded while they wait for each other:
+    # with both cores of a machine in use, ten times fewer answers. Read when torch is imported, which is still to come.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     source = find(options.run_dir, options.competition, options.checkpoint, options.tta, options.threads)
     app = create_app(source, options.limits, options.batch_size)
     listener = listen(options.host, options.port)
@@ -78,11 +82,12 @@ def run(app: FastAPI, listener: socket.socket) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound. Raises PodiumError if it cannot be."""
+    """A socket that takes connections; they wait until the service has begun. Raises PodiumError if it cannot."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise PodiumError(

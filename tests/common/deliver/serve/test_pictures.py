@@ -1,6 +1,7 @@
 """What clients send as pictures: prepared as training prepares a file, or refused by its header."""
 
 import io
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -63,6 +64,15 @@ def test_sixteen_bits_are_seen_as_eight():
 def test_transparency_is_white():
     clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     assert (prepared(encoded(clear)) == 255).all()
+
+
+def test_a_large_transparent_picture_takes_little_more_memory_than_its_pixels():
+    data = encoded(Image.new("RGBA", (2000, 1500), (9, 9, 9, 99)))
+    tracemalloc.start()
+    prepared(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2000 * 1500 * 9  # four bytes of each, three without transparency, and a little
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])

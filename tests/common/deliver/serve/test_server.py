@@ -163,7 +163,6 @@ def reachable(client) -> bool:
 )
 def test_mistakes_are_told_without_a_traceback(words, message, run, files, capsys):
     with listen("127.0.0.1", 0) as taken:
-        taken.listen()
         known = {"run": run, "files": files, "taken": taken.getsockname()[1]}
         assert main(["serve", *(word.format(**known) for word in words)]) == 2
     said = capsys.readouterr().err
