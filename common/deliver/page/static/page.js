@@ -8,7 +8,7 @@ const TOP = 5;
 
 let info; // what is served, and its limits: GET /info
 let settings; // what the page offers: GET /page/settings
-let asked; // {blob, truth, predictions, label, problem}: the newest picture and what has come of it
+let asked; // {blob, truth, predictions, problem, label, heat}: the newest picture and what has come of it
 let asking = new AbortController();
 
 // Asking --------------------------------------------------------------------------------------------------------
@@ -75,13 +75,14 @@ async function look() {
   try {
     const picture = await (await send(`page/heat?label=${label}`, form(mine.blob))).blob();
     if (mine !== asked || label !== mine.label) return;
-    URL.revokeObjectURL(mine.heat);
-    mine.heat = url(picture);
+    URL.revokeObjectURL(mine.heat?.picture);
+    mine.heat = { picture: url(picture), label };
   } catch (error) {
     if (error.name === "AbortError" || mine !== asked || label !== mine.label) return;
     mine.heat = null;
   }
   showHeat();
+  if (label !== mine.predictions[0].label) $("spoken").textContent = $("heat-text").textContent;
 }
 
 const url = (blob) => URL.createObjectURL(blob);
@@ -144,8 +145,9 @@ function showHeat() {
   $("no-heat").hidden = !why;
   $("no-heat").textContent = why ? words().no_heat[why] : "";
   if (why || !heat) return;
-  const { name } = predictions.find((row) => row.label === label);
-  if ($("heat-picture").src !== heat) $("heat-picture").src = heat;
+  $("heat").classList.toggle("waiting", heat.label !== label);
+  const { name } = predictions.find((row) => row.label === heat.label);
+  if ($("heat-picture").src !== heat.picture) $("heat-picture").src = heat.picture;
   $("heat-picture").alt = words().heatOf(name);
   $("heat-text").textContent = words().heat(name) + (settings.models > 1 ? ` ${words().firstOf(settings.models)}` : "");
 }

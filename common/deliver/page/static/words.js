@@ -36,7 +36,7 @@ const WORDS = {
     sample: "Trained on sample data: this is a demonstration. On real pictures its answers mean little.",
     loading: "The model is loading …",
     about: (classes) => `recognises ${classes} classes`,
-    privacy: "Pictures are answered and not kept.",
+    privacy: "Your pictures are not kept.",
     service: "The service says:",
     again: "Try again",
     problems: {
@@ -87,7 +87,7 @@ const WORDS = {
     sample: "模型由示例数据训练，仅供演示；对真实图片的结果没有参考价值。",
     loading: "模型加载中……",
     about: (classes) => `可识别 ${classes} 个类别`,
-    privacy: "图片仅用于本次识别，不会保存。",
+    privacy: "您的图片不会被保存。",
     service: "服务返回：",
     again: "重试",
     problems: {

@@ -108,8 +108,8 @@ def check_answer(page):
 
 
 def test_a_file_dropped_chosen_or_pasted_becomes_bars(opened):
+    page = opened()
     for bring in ("drop", "choose", "paste"):
-        page = opened()
         if bring == "drop":
             page.dispatch_event("#drop", "drop", {"dataTransfer": transfer(page)})
         elif bring == "choose":
@@ -120,8 +120,8 @@ def test_a_file_dropped_chosen_or_pasted_becomes_bars(opened):
                 transfer(page),
             )
         check_answer(page)
-        assert page.locator("#preview").is_visible()
-        assert page.get_attribute("#spoken", "aria-live") == "polite"
+        assert page.locator("#preview").is_visible() and page.get_attribute("#spoken", "aria-live") == "polite"
+        page.evaluate("document.querySelectorAll('.bar').forEach((one) => one.remove())")
 
 
 def test_an_example_becomes_bars_and_a_heat_map_for_each_class(opened):
@@ -143,7 +143,8 @@ def test_an_example_becomes_bars_and_a_heat_map_for_each_class(opened):
     second.click()
     page.wait_for_function("before => document.getElementById('heat-picture').src !== before", arg=first)
     assert second.get_attribute("aria-pressed") == "true"
-    assert second.locator(".name").inner_text() in page.get_attribute("#heat-picture", "alt")
+    name = second.locator(".name").inner_text()
+    assert name in page.get_attribute("#heat-picture", "alt") and name in page.inner_text("#spoken")
 
 
 def stroke(page, force, height):
@@ -323,7 +324,7 @@ def test_the_page_waits_for_the_model(opened, app):
     assert page.locator("#loading").is_hidden()
 
 
-@pytest.mark.parametrize("width", [320, 390, 760])
+@pytest.mark.parametrize("width", [320, 600])
 def test_nothing_scrolls_sideways_on_a_phone(opened, width):
     page = opened(viewport={"width": width, "height": 800}, is_mobile=True, has_touch=True)
     overhang = "() => document.documentElement.scrollWidth - innerWidth"
