@@ -231,7 +231,8 @@ def _on_white(image: Any, channels: int) -> Any:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if image.shape[2] == 4:
         laid = np.empty((*image.shape[:2], 3), np.uint8)
-        for top in range(0, len(image), STRIP):  # not whole: the floats would take many times the picture's memory
+        # not whole: the floats would take many times the picture's memory
+        for top in range(0, len(image), STRIP):
             rows = image[top : top + STRIP]
             alpha = rows[:, :, 3:].astype(np.float32) / 255
             laid[top : top + STRIP] = (rows[:, :, :3] * alpha + 255 * (1 - alpha)).round()
