@@ -1,6 +1,7 @@
 """The bytes of one picture out of a request, whole and bounded."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 
 from starlette.datastructures import UploadFile
@@ -10,6 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.refused import Refused
 
+logging.getLogger("python_multipart").setLevel(
+    logging.ERROR
+)  # it warns of every broken form: no client fills a log
 FORM = 64 * 1024  # bytes that a form may add to its picture
 
 
