@@ -91,17 +91,15 @@ def last_map(
 def _last_tokens(net: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]] | None:
     """timm's transformers of patches: the norm before the last attention, and its tokens as a map."""
     for part in net.modules():
-        blocks, grid = (
-            getattr(part, "blocks", None),
-            getattr(getattr(part, "patch_embed", None), "grid_size", None),
+        blocks = getattr(part, "blocks", None)
+        grid: Any = getattr(getattr(part, "patch_embed", None), "grid_size", None)
+        norm = (
+            getattr(blocks[-1], "norm1", None) if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
         )
-        if isinstance(blocks, nn.Sequential | nn.ModuleList) and grid and hasattr(blocks[-1], "norm1"):
-            others = int(getattr(part, "num_prefix_tokens", 0))  # the class token, registers
-
-            def as_map(tokens: Tensor, others: int = others, grid: Any = grid) -> Tensor:
-                return tokens[:, others:].transpose(1, 2).unflatten(2, grid)  # (B, N, F) → (B, F, H, W)
-
-            return blocks[-1].norm1, as_map
+        if isinstance(norm, nn.Module) and grid:
+            others: Any = getattr(part, "num_prefix_tokens", 0)  # the class token, registers
+            # (B, N, F) → (B, F, H, W)
+            return norm, lambda tokens: tokens[:, others:].transpose(1, 2).unflatten(2, grid)
     return None
 
 

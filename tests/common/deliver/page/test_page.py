@@ -120,7 +120,9 @@ def test_a_file_dropped_chosen_or_pasted_becomes_bars(opened):
                 transfer(page),
             )
         check_answer(page)
-        assert page.locator("#preview").is_visible() and page.get_attribute("#spoken", "aria-live") == "polite"
+        assert (
+            page.locator("#preview").is_visible() and page.get_attribute("#spoken", "aria-live") == "polite"
+        )
         page.evaluate("document.querySelectorAll('.bar').forEach((one) => one.remove())")
 
 
