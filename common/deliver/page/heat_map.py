@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -92,15 +93,17 @@ def _last_tokens(net: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]
     """timm's transformers of patches: the norm before the last attention, and its tokens as a map."""
     for part in net.modules():
         blocks = getattr(part, "blocks", None)
-        grid: Any = getattr(getattr(part, "patch_embed", None), "grid_size", None)
-        norm = (
-            getattr(blocks[-1], "norm1", None) if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
-        )
-        if isinstance(norm, nn.Module) and grid:
-            others: Any = getattr(part, "num_prefix_tokens", 0)  # the class token, registers
-            # (B, N, F) → (B, F, H, W)
-            return norm, lambda tokens: tokens[:, others:].transpose(1, 2).unflatten(2, grid)
+        grid = getattr(getattr(part, "patch_embed", None), "grid_size", None)
+        if isinstance(blocks, nn.Sequential | nn.ModuleList) and len(blocks) and grid:
+            norm = getattr(blocks[-1], "norm1", None)
+            if isinstance(norm, nn.Module):
+                return norm, partial(_patches, others=getattr(part, "num_prefix_tokens", 0), grid=grid)
     return None
+
+
+def _patches(tokens: Tensor, others: int, grid: tuple[int, int]) -> Tensor:
+    """(B, N, F) → (B, F, H, W), without the first tokens: the class token, registers."""
+    return tokens[:, others:].transpose(1, 2).unflatten(2, grid)
 
 
 def _channels_first(output: Tensor) -> Tensor:
