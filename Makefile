@@ -16,7 +16,7 @@ installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: inst
 
 .DEFAULT_GOAL := help
 .PHONY: help train prepare pack sweep blend predict evaluate export serve config doctor weights install-tensorboard install-wandb \
-        install-joblib install-ray install-slurm bench test test-slow lint clean
+        install-joblib install-ray install-slurm install-browser bench test test-slow lint clean
 
 ##@ Use
 
@@ -73,6 +73,9 @@ install-ray: $(call extra,ray) ## Install Ray, for LAUNCHER=ray
 install-slurm: $(call extra,slurm) ## Install submitit, for LAUNCHER=slurm
 	@$(installed)
 
+install-browser: $(call extra,browser) ## Install playwright, for the tests of the page in an installed Chromium
+	@$(installed)
+
 bench: $(ready) ## Measure speed
 	@$(podium) bench $(overrides)
 
@@ -102,6 +105,7 @@ help: ## Print this
 	  '  INPUT  pictures to predict   OUT   where to write' \
   '  SWEEP  table to train        MAX   models of a blend' \
   '  LAUNCHER  where jobs run: serial, joblib, ray, slurm' \
+	  '  PORT   of the service (8000)' \
 	  '  BENCH  what to measure       ARGS  key=value … for any other key; options of pytest' \
 	  '  VENV   environment (.venv)   PYTHON the Python it is made with   PY a Python that has everything' \
 	  '' Examples \
@@ -137,5 +141,5 @@ broken := $(if $(ready),$(shell '$(PY)' -c '' >/dev/null 2>&1 || echo FORCE))
 $(stamp): constraints.txt pyproject.toml $(broken)
 	@PYTHON='$(PYTHON)' sh environment.sh '$(VENV)'
 
-$(addprefix $(stamp)-,dev weights tensorboard wandb joblib ray slurm): $(stamp)
+$(addprefix $(stamp)-,dev weights tensorboard wandb joblib ray slurm browser): $(stamp)
 	@sh environment.sh '$(VENV)' $(lastword $(subst -, ,$@))

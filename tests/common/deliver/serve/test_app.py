@@ -99,7 +99,7 @@ def test_unknown_paths_and_methods(client):
 
 def test_a_bad_picture_does_not_touch_its_batch_mates():
     gate = Gate()
-    with client_of(source(gate)) as client, ThreadPoolExecutor(9) as pool:
+    with client_of(source(gate), Limits(answer_seconds=60)) as client, ThreadPoolExecutor(9) as pool:
         gate.sizes.clear()
         gate.open.clear()
         first = pool.submit(ask, client, picture())
@@ -116,7 +116,10 @@ def test_a_bad_picture_does_not_touch_its_batch_mates():
 
 def test_a_flood_is_refused_and_what_was_accepted_is_answered():
     gate = Gate()
-    with client_of(source(gate), Limits(requests=4)) as client, ThreadPoolExecutor(24) as pool:
+    with (
+        client_of(source(gate), Limits(requests=4, answer_seconds=60)) as client,
+        ThreadPoolExecutor(24) as pool,
+    ):
         gate.open.clear()
         replies = [pool.submit(ask, client, picture("蓝")) for _ in range(24)]
         wait_for(lambda: sum(reply.done() for reply in replies) == 20)
