@@ -15,8 +15,8 @@ pytest = exec '$(PY)' -m pytest -q
 installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare pack sweep blend predict evaluate export config doctor weights install-tensorboard install-wandb \
-        install-joblib install-ray install-slurm bench test test-slow lint clean
+.PHONY: help train prepare pack sweep blend predict evaluate export serve config doctor weights install-tensorboard install-wandb \
+        install-joblib install-ray install-slurm install-browser bench test test-slow lint clean
 
 ##@ Use
 
@@ -44,6 +44,9 @@ evaluate: $(ready) ## Score a run on pictures whose class is known
 export: $(ready) ## Write a run's model as files that predict without torch, each checked
 	@$(podium) export $(overrides)
 
+serve: $(ready) ## Answer over HTTP by a run or an exported file, with a page to try it
+	@$(podium) serve $(overrides)
+
 config: $(ready) ## Print the configuration that a run would have
 	@$(podium) config $(overrides)
 
@@ -68,6 +71,9 @@ install-ray: $(call extra,ray) ## Install Ray, for LAUNCHER=ray
 	@$(installed)
 
 install-slurm: $(call extra,slurm) ## Install submitit, for LAUNCHER=slurm
+	@$(installed)
+
+install-browser: $(call extra,browser) ## Install playwright, for the tests of the page in an installed Chromium
 	@$(installed)
 
 bench: $(ready) ## Measure speed
@@ -99,6 +105,7 @@ help: ## Print this
 	  '  INPUT  pictures to predict   OUT   where to write' \
   '  SWEEP  table to train        MAX   models of a blend' \
   '  LAUNCHER  where jobs run: serial, joblib, ray, slurm' \
+	  '  PORT   of the service (8000)' \
 	  '  BENCH  what to measure       ARGS  key=value … for any other key; options of pytest' \
 	  '  VENV   environment (.venv)   PYTHON the Python it is made with   PY a Python that has everything' \
 	  '' Examples \
@@ -111,14 +118,14 @@ help: ## Print this
 
 overrides = $(call override,competition,COMP) $(call override,data.root,DATA) $(call override,run_dir,RUN) \
             $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
-            $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) \
+            $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) $(call override,port,PORT) \
             $(if $(filter-out 0 no false,$(NEW)),new=true) $(ARGS)
 
 # key='value', quoted for Hydra's grammar and then for the shell; unexpanded, so that a $ in a path stays one
 override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $(2)))'))
 shell_quote = '$(subst ','\'',$(1))'
 
-known := COMP DATA RUN INPUT OUT NEW BENCH SWEEP MAX LAUNCHER ARGS VENV PYTHON PY
+known := COMP DATA RUN INPUT OUT NEW BENCH SWEEP MAX LAUNCHER PORT ARGS VENV PYTHON PY
 unexport $(known)
 given := $(foreach v,$(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(v))),$(v)))
 ifeq ($(MAKELEVEL),0)
@@ -134,5 +141,5 @@ broken := $(if $(ready),$(shell '$(PY)' -c '' >/dev/null 2>&1 || echo FORCE))
 $(stamp): constraints.txt pyproject.toml $(broken)
 	@PYTHON='$(PYTHON)' sh environment.sh '$(VENV)'
 
-$(addprefix $(stamp)-,dev weights tensorboard wandb joblib ray slurm): $(stamp)
+$(addprefix $(stamp)-,dev weights tensorboard wandb joblib ray slurm browser): $(stamp)
 	@sh environment.sh '$(VENV)' $(lastword $(subst -, ,$@))

@@ -168,6 +168,14 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
+def serve(arguments: list[str]) -> int:
+    from common.config.options import parse
+    from common.deliver.serve.server import Serve, serve
+
+    serve(parse(Serve, arguments))
+    return 0
+
+
 def bench(arguments: list[str]) -> int:
     """`bench=speed` or another of the benchmarks that live with the tests; all other words are theirs."""
     from importlib import import_module
@@ -180,7 +188,7 @@ def bench(arguments: list[str]) -> int:
     one_of(
         "bench",
         name,
-        ("speed", "yardstick", "distillation", "export", "gnt", "many_classes", "cleaning", "index"),
+        ("speed", "yardstick", "distillation", "export", "gnt", "many_classes", "cleaning", "index", "serve"),
     )
     measure = import_module(f"tests.bench.{name}").main
 
@@ -210,6 +218,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "blend": blend,
     "export": export,
+    "serve": serve,
     "config": config,
     "bench": bench,
     "doctor": doctor,

@@ -113,6 +113,18 @@ class Trial:
 
 
 @dataclass
+class Page:
+    """What the service's page offers besides choosing a picture."""
+
+    draw: bool = False  # a character may be drawn, black on white
+    brush: float = 0.09  # width of a stroke at full pressure, share of the paper's side, (0, 0.5]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.brush <= 0.5:
+            raise PodiumError(f"page.brush must be in (0, 0.5], got {self.brush}")
+
+
+@dataclass
 class Stage:
     """One wave of jobs: a job for each fold, or a single one, with its own changes to the common recipe."""
 
@@ -160,6 +172,9 @@ class Root:
     views: Views = field(default_factory=Views)
 
     submission: dict[str, Any] = field(default_factory=dict)  # part: writes and checks a contest's file
+    # part: the competition's own way to be asked over HTTP, see common/deliver/serve/contract.py; null: it has none
+    service: dict[str, Any] | None = None
+    page: Page = field(default_factory=Page)
     callbacks: dict[str, Any] = field(default_factory=dict)  # name -> part or null
     logger: dict[str, Any] = field(default_factory=dict)  # name -> part or null, besides history.csv
     # metric -> max | min; the first one chooses best.ckpt

@@ -17,6 +17,7 @@ from common.data.raw import Raw
 from common.errors import PodiumError
 
 Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
+STRIP = 64  # rows of a transparent picture that are laid on white at a time
 
 cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
 
@@ -229,6 +230,11 @@ def _on_white(image: Any, channels: int) -> Any:
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if image.shape[2] == 4:
-        alpha = image[:, :, 3:].astype(np.float32) / 255
-        image = (image[:, :, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+        laid = np.empty((*image.shape[:2], 3), np.uint8)
+        # not whole: the floats would take many times the picture's memory
+        for top in range(0, len(image), STRIP):
+            rows = image[top : top + STRIP]
+            alpha = rows[:, :, 3:].astype(np.float32) / 255
+            laid[top : top + STRIP] = (rows[:, :, :3] * alpha + 255 * (1 - alpha)).round()
+        image = laid
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)

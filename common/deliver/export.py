@@ -137,6 +137,8 @@ def _about(run: Path, config: Mapping[str, Any], ensemble: "Ensemble") -> dict[s
         "class_names": ensemble.class_names,
         "preprocessing": ensemble.preprocessings[0],
         "submission": config["submission"],
+        "service": config.get("service"),
+        "page": config.get("page", {}),
         "sample": bool(config["data"].get("sample")),
     }
     assert tuple(about) == KEYS

@@ -1,7 +1,7 @@
 """Exported files: a model and all that predicting with it needs, in one `.onnx`. Torch is never imported here."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,18 @@ from common.errors import PodiumError
 
 SUFFIX = ".onnx"
 VERSION = 1  # of the keys below
-KEYS = ("version", "competition", "run", "how", "class_names", "preprocessing", "submission", "sample")
+KEYS = (
+    "version",
+    "competition",
+    "run",
+    "how",
+    "class_names",
+    "preprocessing",
+    "submission",
+    "service",
+    "page",
+    "sample",
+)
 
 
 class Exported:
@@ -23,31 +34,33 @@ class Exported:
     Args:
         path: the file.
         threads: CPU threads of one prediction; None: as many as there are cores.
+        spin: threads wait for work at full speed; false: asleep, for a process that has other work too.
 
     Attributes:
         about: the file's metadata, see KEYS: version (of these keys), competition, run (its folder's name), how
-            (which models and views it holds, in words), class_names, preprocessing, submission (part), sample
-            (whether it was trained on sample data).
+            (which models and views it holds, in words), class_names, preprocessing, submission and service
+            (parts), page (see config/schema.py), sample (whether it was trained on sample data).
         class_names: index = label.
         preprocessing: how a picture becomes the model's input, as `images.fit_to` takes it.
 
     Raises PodiumError if the file is missing, damaged, or was not written by `export`.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, spin: bool = True) -> None:
         if path.suffix != SUFFIX:
             raise PodiumError(f"{path}: expected an exported file {path.stem}{SUFFIX}")
         if not path.is_file():
             raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors alone
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
             self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
-        self.about = _metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        self.about = about_of(path, self.session.get_modelmeta().custom_metadata_map)
         self.class_names: list[str] = self.about["class_names"]
         self.preprocessing: dict[str, Any] = self.about["preprocessing"]
 
@@ -79,7 +92,11 @@ class Exported:
         return ((ids[position], row) for position, row in rows)
 
 
-def _metadata(path: Path, found: dict[str, str]) -> dict[str, Any]:
+def about_of(path: Path, found: Mapping[str, str]) -> dict[str, Any]:
+    """What a file says of itself, from its metadata, each value as JSON.
+
+    Raises PodiumError if it was not written by this version's `export`.
+    """
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise PodiumError(

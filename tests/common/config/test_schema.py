@@ -6,7 +6,7 @@ import pytest
 from omegaconf import MISSING, OmegaConf
 
 from common.config.options import parse
-from common.config.schema import Root, Trainer
+from common.config.schema import Page, Root, Trainer
 from common.config.show import plan
 from common.config.typed import typed
 from common.errors import PodiumError
@@ -68,6 +68,13 @@ def test_the_first_metric_of_best_keeps_its_place() -> None:
     assert list(typed({**LEAST, "trainer": {"max_epochs": 1}, "best": best}).best) == list(best)
     with pytest.raises(PodiumError, match="best must name at least one metric"):
         typed({**LEAST, "trainer": {"max_epochs": 1}, "best": {}})
+
+
+@pytest.mark.parametrize("width", [0, -0.1, 0.6])
+def test_a_brush_is_narrower_than_half_the_paper(width: float) -> None:
+    assert Page(draw=True, brush=0.5).brush == 0.5
+    with pytest.raises(PodiumError, match=r"page\.brush must be in \(0, 0\.5\]"):
+        typed({**LEAST, "trainer": {"max_epochs": 1}, "page": {"brush": width}})
 
 
 def test_defaults_of_the_schema_are_in_range() -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from common.data.images import ImageError, decode, fit, read
+from common.data.images import STRIP, ImageError, decode, fit, read
 from common.errors import PodiumError
 
 
@@ -58,6 +58,13 @@ def test_transparent_pixels_show_white_paper(kind, channels):
     assert (shown[:4] == 255).all() and (shown[4:] == 0).all()
     image[:, :, 3] = 128
     assert np.abs(decode(encoded(image, kind, lossless=True), channels).astype(int) - 127).max() <= 1
+
+
+def test_transparency_is_laid_on_white_alike_in_every_row():
+    image = np.random.default_rng(0).integers(0, 256, (3 * STRIP + 5, 7, 4), np.uint8)
+    alpha = image[:, :, 3:] / np.float32(255)
+    expected = (image[:, :, 2::-1] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    np.testing.assert_array_equal(decode(cv2.imencode(".png", image)[1].tobytes(), 3), expected)
 
 
 def test_a_transparent_colour_of_a_palette_shows_white_paper():

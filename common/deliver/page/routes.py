@@ -1,0 +1,125 @@
+"""The page at `/`: its files, examples to try, and heat maps."""
+
+import asyncio
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import FileResponse, Response
+
+from common.deliver.page.examples import Example, examples
+from common.deliver.serve.pictures import prepare
+from common.deliver.serve.refused import Refused
+from common.deliver.serve.service import Service
+from common.deliver.serve.uploads import read_upload
+
+FILES = Path(__file__).parent / "static"
+FIELD = "image"  # of the form
+SIDE = 448  # pixels of a heat map's longer side, about
+HEADERS = {
+    # nothing from elsewhere: the page works offline, and a class name can never become a script
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",  # asked each time, and not sent again unless changed
+}
+
+
+def add_page(app: FastAPI, service: Service) -> None:
+    """The paths `/` and `/page/…`."""
+    page = _Page(service)
+    names = {path.name for path in FILES.iterdir()}
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return FileResponse(FILES / "index.html", headers=HEADERS)
+
+    @app.get("/page/settings", include_in_schema=False)
+    async def settings() -> Any:
+        """What the page shows besides what /info says."""
+        return await page.in_thread(page.settings)
+
+    @app.get("/page/examples/{number}", include_in_schema=False)
+    async def example(number: int) -> Response:
+        found = await page.in_thread(lambda: page.examples)
+        if not 0 <= number < len(found):
+            raise Refused(404, "there is no such example")
+        return Response(found[number].jpeg, media_type="image/jpeg")
+
+    @app.post("/page/heat", include_in_schema=False)
+    async def heat(request: Request, label: Annotated[int, Query(ge=0)]) -> Response:
+        """A PNG of what the model sees of the picture, coloured where it speaks for the class."""
+        with service.place():
+            data = await read_upload(request, FIELD, service.limits)
+            return Response(await page.in_thread(page.heat, data, label), media_type="image/png")
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def file(name: str) -> Response:
+        if name not in names:
+            raise Refused(404, "there is no such file")
+        return FileResponse(FILES / name, headers=HEADERS)
+
+
+class _Page:
+    """What the paths share; made when it is first asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.service.threads, function, *arguments)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        path = self.service.source.path
+        run = path if path.is_dir() else path.resolve().parent.parent  # export writes to <run>/export/
+        return examples(run, self.service.model.class_names)
+
+    @cached_property
+    def heat_map(self) -> Any:
+        """A HeatMap of the first model, or why there is none: «exported», «no_map»."""
+        ensemble = self.service.model.ensemble
+        if ensemble is None:
+            return "exported"
+
+        from common.deliver.page.heat_map import HeatMap, NoMap  # torch, which exported files go without
+
+        try:
+            with self.service.batcher.lock:
+                return HeatMap(ensemble.modules[0])
+        except NoMap:
+            return "no_map"
+
+    def settings(self) -> dict[str, Any]:
+        model, source = self.service.model, self.service.source
+        no_heat = self.heat_map if isinstance(self.heat_map, str) else None
+        return {
+            "draw": source.page.draw,
+            "brush": source.page.brush,
+            "no_heat": no_heat,
+            "models": len(model.ensemble.modules) if model.ensemble else 1,
+            "examples": [one.name for one in self.examples],
+        }
+
+    def heat(self, data: bytes, label: int) -> bytes:
+        model, heat_map = self.service.model, self.heat_map
+        if isinstance(heat_map, str):
+            raise Refused(404, "there are no heat maps of this model")
+        if label >= len(model.class_names):
+            raise Refused(422, f"label must be less than {len(model.class_names)}")
+        seen = model.preprocessings[0]
+        # The same picture in more pixels: what is laid over it is coarse, and it need not be.
+        zoom = max(1, SIDE // max(seen["size"]))
+        larger = {**seen, "size": [side * zoom for side in seen["size"]]}
+        fitted, picture = prepare(data, [seen, larger], self.service.limits)
+        with self.service.batcher.lock:
+            heat = heat_map(fitted, label)
+
+        from common.deliver.page.heat_map import overlay
+
+        shown = overlay(np.broadcast_to(picture, (*picture.shape[:2], 3)), heat)
+        return cv2.imencode(".png", shown[:, :, ::-1])[1].tobytes()

@@ -1,0 +1,62 @@
+"""Exported programs: the `.pt2` that `export` writes beside the `.onnx`, for torch."""
+
+import json
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.deliver.exported import about_of, first_line
+from common.errors import PodiumError
+
+SUFFIX = ".pt2"
+
+
+class Program:
+    """A `.pt2` written by `export`, ready to predict. What it says of itself is read without torch.
+
+    Args and attributes as those of `Exported`. Raises PodiumError as it does.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        if not path.is_file():
+            raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
+        self.path = path
+        self.threads = threads
+        self.about = about_of(path, _metadata(path))
+        self.class_names: list[str] = self.about["class_names"]
+        self.preprocessing: dict[str, Any] = self.about["preprocessing"]
+
+    @property
+    def how(self) -> str:
+        return f"exported, {self.about['how']}"
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Fitted pictures, uint8 (N, H, W, C) → class probabilities, float32 (N, K)."""
+        import torch
+
+        with torch.inference_mode():
+            return self._module(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+
+    @cached_property
+    def _module(self) -> Any:
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        try:
+            return torch.export.load(self.path).module()
+        except Exception as error:  # whatever a damaged archive makes of it
+            raise PodiumError(f"{self.path} cannot be loaded: {first_line(error)}") from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next((name for name in archive.namelist() if name.endswith("extra/about.json")), None)
+            about = json.loads(archive.read(name)) if name else {}
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
+    return {key: json.dumps(value) for key, value in about.items()}

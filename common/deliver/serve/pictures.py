@@ -1,0 +1,59 @@
+"""From the bytes of an upload to the model's input: refused by its header, or prepared as training prepares it."""
+
+import io
+import warnings
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from common.data.images import ImageError, decode, fit_to, needed
+from common.deliver.serve.limits import Limits
+from common.deliver.serve.refused import Refused
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")  # of the same, in HTTP
+
+# `check` is stricter, and a client has no business with the log
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def prepare(data: bytes, preprocessings: list[dict[str, Any]], limits: Limits) -> list[np.ndarray]:
+    """The picture as each model wants it: uint8 (H, W, C) for each of `preprocessings`.
+
+    Rotated pictures come upright, 16 bits become 8, CMYK becomes RGB and transparency white, as in training.
+
+    Raises Refused: 400 empty, 413 too many pixels, 415 of another format or animated, 422 damaged.
+    """
+    check(data, limits)
+    try:
+        return [fit_to(decode(data, one["channels"], needed(one)), one) for one in preprocessings]
+    except ImageError as error:
+        raise Refused(422, f"the picture {error.reason}") from error
+    except cv2.error as error:
+        raise Refused(422, "the picture cannot be brought to the size that the model needs") from error
+
+
+def check(data: bytes, limits: Limits) -> None:
+    """Read the header alone, and refuse what it says. Raises Refused as `prepare` does."""
+    if not data:
+        raise Refused(400, "the picture is empty: there are no bytes in it")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+            width, height = header.size
+            animated = header.format != "MPO" and getattr(header, "is_animated", False)
+    except UnidentifiedImageError as error:
+        raise Refused(415, f"this is no picture of a known format: {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise Refused(413, _too_large(limits)) from error
+    except Exception as error:  # ValueError, struct.error, …: each format's reader has its own
+        raise Refused(422, "the picture is damaged: its header cannot be read") from error
+    if width * height > limits.megapixels * 1e6:
+        raise Refused(413, f"{_too_large(limits)}; this one has {width} × {height}")
+    if animated:
+        raise Refused(415, "the picture is animated: send one frame of it")
+
+
+def _too_large(limits: Limits) -> str:
+    return f"the picture has too many pixels: at most {limits.megapixels:g} million"

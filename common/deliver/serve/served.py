@@ -1,0 +1,105 @@
+"""What is served: a run folder's models, or an exported file, as one function of pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.config.schema import Page
+from common.deliver.exported import Exported
+from common.deliver.predict import find_run, is_exported
+from common.deliver.program import SUFFIX as PROGRAM_SUFFIX
+from common.deliver.program import Program
+from common.run import folder
+
+if TYPE_CHECKING:
+    from common.run.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model in memory.
+
+    probabilities: uint8 (N, H, W, C) for each of `preprocessings` → float (N, K).
+    ensemble: the networks themselves, for those who look into them; None: an exported file.
+    """
+
+    class_names: list[str]
+    preprocessings: list[dict[str, Any]]
+    probabilities: Callable[[list[np.ndarray]], np.ndarray]
+    how: str
+    ensemble: "Ensemble | None" = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from, and what is known of it before it is loaded.
+
+    load: takes seconds; called once, in the thread that will call the model.
+    """
+
+    path: Path
+    competition: str
+    run: str
+    sample: bool
+    service: dict[str, Any] | None  # part: the competition's contract
+    load: Callable[[], Model]
+    page: Page = field(default_factory=Page)
+
+
+def find(
+    run_dir: str | None, competition: str | None, checkpoint: str | None, tta: bool, threads: int | None
+) -> Source:
+    """The run or the file named, or the competition's newest finished run.
+
+    Raises PodiumError if there is none, or if a file was not written by `export`.
+    """
+    if is_exported(run_dir):
+        return _of_file(Path(str(run_dir)), threads)
+    return _of_run(find_run(run_dir, competition), checkpoint, tta, threads)
+
+
+def _of_run(run: Path, checkpoint: str | None, tta: bool, threads: int | None) -> Source:
+    config = folder.load_config(run)
+
+    def load() -> Model:
+        import torch
+
+        from common.run.ensemble import Ensemble
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        models = Ensemble.of_run(run, checkpoint, tta)
+        return Model(models.class_names, models.preprocessings, models.probabilities, models.how, models)
+
+    return Source(
+        run,
+        config["competition"],
+        run.resolve().name,
+        bool(config["data"].get("sample")),
+        config.get("service"),
+        load,
+        Page(**config.get("page", {})),
+    )
+
+
+def _of_file(path: Path, threads: int | None) -> Source:
+    file = Program(path, threads) if path.suffix == PROGRAM_SUFFIX else Exported(path, threads, spin=False)
+
+    def load() -> Model:
+        return Model(
+            file.class_names, [file.preprocessing], lambda images: file.probabilities(images[0]), file.how
+        )
+
+    about = file.about
+    return Source(
+        path,
+        about["competition"],
+        about["run"],
+        about["sample"],
+        about["service"],
+        load,
+        Page(**about["page"]),
+    )

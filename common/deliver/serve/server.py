@@ -1,0 +1,96 @@
+"""The verb `serve`: a run or an exported file in, an HTTP service until it is stopped."""
+
+import logging
+import os
+import socket
+import sys
+from dataclasses import dataclass, field
+from math import ceil
+
+import uvicorn
+from fastapi import FastAPI
+
+from common.config.schema import at_least
+from common.deliver.serve.app import create_app
+from common.deliver.serve.limits import Limits
+from common.deliver.serve.served import find
+from common.errors import PodiumError
+
+
+@dataclass
+class Serve:
+    """Options of `serve`."""
+
+    competition: str | None = None  # whose newest finished run is taken when run_dir is not given
+    run_dir: str | None = None  # run folder, or a file that export wrote
+    checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
+    tta: bool = False  # with the recipe's test-time views, which take as many times longer
+    host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it
+    port: int = 8000  # 0: any that is free
+    batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
+    threads: int | None = None  # CPU threads of the model; null: as many as there are cores
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        at_least("batch_size", self.batch_size, 1)
+        at_least("threads", self.threads, 1, or_null=True)
+        if not 0 <= self.port <= 65535:
+            raise PodiumError(f"port must be 0 to 65535, got {self.port}")
+
+
+def serve(options: Serve) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was accepted by then is still answered.
+
+    Raises PodiumError for what the user can mend, a port that is taken too.
+    """
+    # Else the threads of a model's layer burn the cores on which pictures are decoded while they wait for each other:
+    # with both cores of a machine in use, ten times fewer answers. Read when torch is imported, which is still to come.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    source = find(options.run_dir, options.competition, options.checkpoint, options.tta, options.threads)
+    app = create_app(source, options.limits, options.batch_size)
+    listener = listen(options.host, options.port)
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    sample = " (trained on SAMPLE DATA)" if source.sample else ""
+    print(f"{source.competition}{sample} from {source.path}: http://{address}:{port}", flush=True)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    run(app, listener)
+
+
+def run(app: FastAPI, listener: socket.socket) -> None:
+    """Serve an app of `create_app`. Raises what kept its model from being loaded."""
+    batcher, limits = app.state.service.batcher, app.state.service.limits
+
+    async def stop_without_model() -> None:
+        server.should_exit |= batcher.model is None and batcher.error is not None
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=ceil(limits.upload_seconds + limits.answer_seconds),
+            timeout_notify=1,
+            callback_notify=stop_without_model,
+        )
+    )
+    app.state.server = server
+    server.run(sockets=[listener])
+    if batcher.model is None and batcher.error is not None:
+        raise batcher.error
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; they wait until the service has begun. Raises PodiumError if it cannot."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise PodiumError(
+            f"{host}:{port} cannot be listened on ({error.strerror or error}): choose another by PORT="
+        ) from error
+    return listener

@@ -1,0 +1,86 @@
+"""One picture's way through the service: upload, preparation in threads, the model's batch."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+from starlette.requests import Request
+
+from common.deliver.serve.batching import Batcher
+from common.deliver.serve.limits import Limits
+from common.deliver.serve.metrics import Metrics
+from common.deliver.serve.pictures import prepare
+from common.deliver.serve.refused import not_now
+from common.deliver.serve.served import Model, Source
+from common.deliver.serve.uploads import read_upload
+
+
+class Service:
+    """A model behind limits.
+
+    Args:
+        source: what is served.
+        batch_size: pictures that the model takes at a time, at most.
+    """
+
+    def __init__(self, source: Source, limits: Limits, batch_size: int) -> None:
+        self.source = source
+        self.limits = limits
+        self.metrics = Metrics()
+        self.batcher = Batcher(source.load, batch_size, limits.requests, self.metrics.batches.observe)
+        self.metrics.ready.set_function(lambda: self.batcher.ready)
+        self.threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prepare")
+        self.working = 0
+
+    def start(self) -> None:
+        cv2.setNumThreads(1)  # pictures are prepared side by side
+        self.batcher.start()
+
+    def close(self) -> None:
+        """Answer what was accepted, then stop."""
+        self.batcher.close()
+        self.threads.shutdown()
+
+    @property
+    def model(self) -> Model:
+        """The model. Raises Refused (503) while there is none."""
+        if self.batcher.model is None or not self.batcher.ready:
+            raise not_now(self.batcher.why_not())
+        return self.batcher.model
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of `limits.requests` places, from the first byte of an upload to its answer. Raises Refused (503)."""
+        if self.working >= self.limits.requests:
+            raise not_now(f"{self.working} pictures are in work already: try again in a moment")
+        self.working += 1
+        self.metrics.working.set(self.working)
+        try:
+            yield
+        finally:
+            self.working -= 1
+            self.metrics.working.set(self.working)
+
+    async def pictures(self, request: Request, field: str) -> list[np.ndarray]:
+        """A request's picture as the model's input, uint8 (H, W, C) for each preprocessing; see `prepare`.
+
+        Hold a `place` around it.
+        """
+        preprocessings = self.model.preprocessings
+        data = await read_upload(request, field, self.limits)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, prepare, data, preprocessings, self.limits)
+
+    async def probabilities(self, request: Request, field: str) -> np.ndarray:
+        """float (K,) of a request's picture. Raises Refused."""
+        with self.place():
+            pictures = await self.pictures(request, field)
+            try:
+                async with asyncio.timeout(self.limits.answer_seconds):
+                    return await asyncio.wrap_future(self.batcher.submit(pictures))
+            except TimeoutError as error:
+                raise not_now(f"there was no answer within {self.limits.answer_seconds:g} s") from error

@@ -1,0 +1,89 @@
+"""What the service says to the page."""
+
+import cv2
+import numpy as np
+import pytest
+
+from common.config.options import parse
+from common.deliver.export import Export, export
+from common.deliver.page.routes import FILES, SIDE
+from common.deliver.serve.served import find
+from tests.common.deliver.serve.conftest import client_of
+from tests.toys import CLASSES
+
+
+@pytest.fixture(scope="module")
+def client(drawn):
+    with client_of(find(str(drawn), None, None, tta=False, threads=1)) as client:
+        yield client
+
+
+def test_the_page_loads_nothing_from_elsewhere(client):
+    page = client.get("/")
+    assert page.status_code == 200 and "default-src 'self'" in page.headers["content-security-policy"]
+    for path in FILES.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text and "https:" not in text and "//cdn" not in text, path
+        if path.name != "index.html":
+            served = client.get(f"/page/{path.name}")
+            assert served.status_code == 200 and served.content == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["routes.py", "../routes.py", "..%2froutes.py", "%2e%2e/routes.py", "none.js"]
+)
+def test_no_other_file_is_served(client, name):
+    assert client.get(f"/page/{name}").status_code in (404, 405)
+
+
+def test_settings_and_examples(client):
+    settings = client.get("/page/settings").json()
+    assert settings["draw"] and settings["brush"] == 0.1 and settings["no_heat"] is None
+    assert set(settings["examples"]) == set(CLASSES)
+    for number in range(len(settings["examples"])):
+        example = client.get(f"/page/examples/{number}")
+        assert example.headers["content-type"] == "image/jpeg"
+        assert client.post("/predict", files={"image": example.content}).status_code == 200
+    assert client.get(f"/page/examples/{number + 1}").status_code == 404
+    assert client.get("/page/examples/-1").status_code == 404
+
+
+def test_the_heat_map_is_of_the_picture_as_the_model_sees_it(client):
+    white = cv2.imencode(".png", np.full((10, 20), 255, np.uint8))[1].tobytes()
+    answer = client.post("/page/heat?label=1", files={"image": white})
+    assert answer.headers["content-type"] == "image/png"
+    picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (SIDE, SIDE, 3)  # a multiple of the model's 32
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status"),
+    [
+        ("label=4", None, 422),
+        ("label=-1", None, 422),
+        ("", None, 422),
+        ("label=0", b"nothing", 415),
+        ("label=0", b"", 400),
+    ],
+)
+def test_rude_clients_are_told_so(client, query, body, status):
+    good = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+    answer = client.post(f"/page/heat?{query}", files={"image": good if body is None else body})
+    assert answer.status_code == status and answer.json()["error"]
+
+
+def test_heat_maps_leave_predictions_as_they_are(client):
+    picture = {"image": client.get("/page/examples/0").content}
+    before = client.post("/predict", files=picture).json()
+    client.post("/page/heat?label=0", files=picture)
+    assert client.post("/predict", files=picture).json() == before
+
+
+def test_an_exported_file_has_examples_but_no_heat_map(drawn):
+    export(parse(Export, [f"run_dir={drawn}", "seconds=0.02", "calibration=8", "batch_size=4", "threads=1"]))
+    file = drawn / "export" / "model.onnx"
+    with client_of(find(str(file), None, None, tta=False, threads=1)) as client:
+        settings = client.get("/page/settings").json()
+        assert settings["no_heat"] == "exported" and settings["draw"] and settings["examples"]
+        picture = {"image": client.get("/page/examples/0").content}
+        assert client.post("/page/heat?label=0", files=picture).status_code == 404

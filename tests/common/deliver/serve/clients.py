@@ -1,0 +1,31 @@
+"""A service in this process, asked directly or over HTTP."""
+
+import threading
+from contextlib import contextmanager
+
+from starlette.testclient import TestClient
+
+from common.deliver.serve.app import create_app
+from common.deliver.serve.limits import Limits
+from common.deliver.serve.server import listen, run
+from tests.common.deliver.serve.gate import wait_for
+
+
+@contextmanager
+def client_of(given, limits=None, batch_size=8):
+    with TestClient(create_app(given, limits or Limits(), batch_size)) as client:
+        wait_for(lambda: client.app.state.service.batcher.ready)
+        yield client
+
+
+@contextmanager
+def running(app):
+    """The app behind a real server, in a thread; its address."""
+    listener = listen("127.0.0.1", 0)
+    thread = threading.Thread(target=run, args=(app, listener), daemon=True)
+    thread.start()
+    wait_for(lambda: app.state.service.batcher.ready and app.state.server.started)
+    yield "http://{}:{}".format(*listener.getsockname())
+    app.state.server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()

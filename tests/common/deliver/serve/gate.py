@@ -1,0 +1,29 @@
+"""A model that can be held back, and waiting for what another thread does."""
+
+import threading
+import time
+
+from tests.common.deliver.serve.painted import by_colour
+
+
+class Gate:
+    """A model that waits to be let through, and remembers its batches."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+        self.sizes: list[int] = []
+
+    def __call__(self, images):
+        self.entered.set()
+        self.open.wait(10)
+        self.sizes.append(len(images[0]))
+        return by_colour(images)
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.002)

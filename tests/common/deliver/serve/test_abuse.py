@@ -1,0 +1,211 @@
+"""Rude clients, by the hundred, against a real server: they get a 4xx, and the next polite one its answer."""
+
+import random
+import socket
+import threading
+from collections import Counter
+from urllib.parse import urlsplit
+
+import httpx2 as httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.common.deliver.serve.painted import COLOURS, SAMPLES, picture, png_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
+
+@pytest.fixture(scope="module")
+def http(live):
+    with httpx.Client(base_url=live, timeout=20) as client:
+        yield client
+        for name in COLOURS:  # after all that
+            reply = client.post("/predict", files={"image": picture(name, form="JPEG")})
+            assert reply.json()["predictions"][0]["name"] == name
+        assert client.get("/health").status_code == 200
+        assert "podium_requests_in_work 0.0" in client.get("/metrics").text
+
+
+def patient(examples: int) -> settings:
+    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    return settings(max_examples=examples, deadline=None, database=None, suppress_health_check=checks)
+
+
+def check(status: int, text: str) -> None:
+    assert status < 500 and "Traceback" not in text and "File " not in text, (status, text)
+
+
+CONFORMANCE = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+def by_the_description(live: str, examples: int, mode: GenerationMode) -> Counter[int]:
+    """What requests made from /openapi.json are answered by; each answer must be as the description has it."""
+    seen: Counter[int] = Counter()
+    for found in schemathesis.openapi.from_url(f"{live}/openapi.json").get_all_operations():
+        operation = found.ok()
+
+        @patient(examples)
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case):
+            response = case.call()
+            seen[response.status_code] += 1
+            check(response.status_code, response.text)
+            case.validate_response(response, checks=CONFORMANCE)
+
+        try:
+            ask()
+        except Unsatisfiable:
+            assert operation.method == "get"  # without parameters, it cannot be asked wrongly
+    return seen
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_requests_made_from_the_description(live, http, mode):
+    assert by_the_description(live, 8, mode).total() >= 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_many_requests_made_from_the_description(live, http, mode):
+    assert by_the_description(live, 200, mode).total() >= 400
+
+
+BROKEN = st.one_of(
+    st.binary(max_size=200),
+    st.tuples(st.sampled_from(SAMPLES), st.integers(0, 400)).map(lambda cut: cut[0][: cut[1]]),
+    st.tuples(st.sampled_from(SAMPLES), st.binary(min_size=1, max_size=20), st.integers(0, 400)).map(
+        lambda spot: spot[0][: spot[2]] + spot[1] + spot[0][spot[2] + len(spot[1]) :]
+    ),
+    st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)).map(lambda size: png_of(*size)),
+    st.sampled_from(SAMPLES).map(lambda data: data + data),
+)
+
+
+def broken_pictures(http, examples: int) -> Counter[int]:
+    seen: Counter[int] = Counter()
+
+    @patient(examples)
+    @given(data=BROKEN, form=st.booleans())
+    def ask(data, form):
+        sent = {"files": {"image": ("x.png", data)}} if form else {"content": data}
+        reply = http.post("/predict", **sent)
+        seen[reply.status_code] += 1
+        check(reply.status_code, reply.text)
+        assert (reply.status_code == 200) == ("predictions" in reply.json()), reply.text
+        assert (reply.status_code == 200) != ("error" in reply.json())
+
+    ask()
+    return seen
+
+
+def test_broken_pictures(http):
+    seen = broken_pictures(http, 300)
+    assert {400, 413, 415, 422} <= set(seen) <= {200, 400, 413, 415, 422}
+
+
+@pytest.mark.slow
+def test_many_broken_pictures(http):
+    assert broken_pictures(http, 1500).total() >= 1500
+
+
+def raw(live: str, data: bytes, finish: bool = True) -> bytes:
+    """What a server says to these very bytes."""
+    at = urlsplit(live)
+    with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
+        connection.sendall(data)
+        if finish:
+            connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",  # TLS to a plain port
+        b"GET / HTTP/9.9\r\n\r\n",
+        HEAD + b"content-length: nine\r\n\r\n",
+        HEAD + b"content-length: -1\r\n\r\n",
+        HEAD + b"content-length: 99999999999999\r\n\r\nx",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\nx",
+        HEAD + b"content-type: \xff\xfe\r\ncontent-length: 1\r\n\r\nx",
+        HEAD + b"content-type: multipart/form-data; boundary=\xff\r\ncontent-length: 1\r\n\r\nx",
+        HEAD
+        + b"content-type: multipart/form-data; boundary=a; charset=klingon\r\ncontent-length: 1\r\n\r\nx",
+        HEAD
+        + b"content-type: multipart/form-data; boundary=a\r\ncontent-length: 30\r\n\r\n--a\r\n\r\n--a--\r\n",
+        HEAD + b"x: " + b"y" * 200_000 + b"\r\n\r\n",
+    ],
+)
+def test_broken_http(live, http, data):
+    answer = raw(live, data)
+    assert b"Traceback" not in answer and not answer.startswith(b"HTTP/1.1 5"), answer
+
+
+def test_a_client_that_goes_away_leaves_its_place(live, http):
+    body = HEAD + b"content-length: 1000\r\n\r\nxxx"
+    at = urlsplit(live)
+    for _ in range(80):  # more than there are places
+        with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
+            connection.sendall(body)
+    reply = http.post("/predict", files={"image": picture("绿")})
+    assert reply.status_code == 200
+
+
+def test_an_upload_without_an_end_is_refused_before_it(live, http):
+    piece = b"%x\r\n" % 50_000 + b"\x00" * 50_000 + b"\r\n"
+    at = urlsplit(live)
+    with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + piece * 8
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_slow_upload_is_ended(live, http):
+    answer = raw(live, HEAD + b"content-length: 1000\r\n\r\nxxx", finish=False)
+    assert answer.startswith(b"HTTP/1.1 408") and b"longer than 0.5 s" in answer
+
+
+def test_rude_and_polite_clients_at_once(http):
+    """Each polite client gets its own answer, among many that are not polite."""
+    wrong: list[object] = []
+
+    def polite(name: str) -> None:
+        for _ in range(15):
+            reply = http.post("/predict", files={"image": picture(name)})
+            if reply.status_code != 200 or reply.json()["predictions"][0]["name"] != name:
+                wrong.append(reply.text)
+
+    def rude(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(15):
+            data = rng.choice(SAMPLES)
+            reply = http.post("/predict", content=data[: rng.randrange(len(data) // 2)])
+            if not 400 <= reply.status_code < 500:
+                wrong.append(reply.text)
+
+    clients = [threading.Thread(target=polite, args=(name,)) for name in COLOURS]
+    clients += [threading.Thread(target=rude, args=(seed,)) for seed in range(3)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert not wrong

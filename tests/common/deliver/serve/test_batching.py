@@ -1,0 +1,132 @@
+"""One thread, one queue: who came is answered, alone or in company, and nobody is left hanging."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from common.deliver.serve.batching import Batcher
+from common.deliver.serve.refused import Refused
+from common.deliver.serve.served import Model
+from tests.common.deliver.serve.gate import Gate, wait_for
+from tests.common.deliver.serve.painted import COLOURS, PREPROCESSING, by_colour
+
+
+def started(call, batch_size=4, capacity=16) -> Batcher:
+    batcher = Batcher(
+        lambda: Model(list(COLOURS), [PREPROCESSING], call, "toy"), batch_size, capacity, lambda size: None
+    )
+    batcher.start()
+    wait_for(lambda: batcher.ready or batcher.closed)
+    return batcher
+
+
+def pictures(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+def blocked(gate, batch_size=4, capacity=16):
+    """A batcher whose model holds one picture and does not let go of it."""
+    batcher = started(gate, batch_size, capacity)
+    gate.sizes.clear()
+    gate.entered.clear()
+    gate.open.clear()
+    first = batcher.submit([pictures(1)[0]])
+    assert gate.entered.wait(10)
+    return batcher, first
+
+
+def test_each_gets_its_own_row_however_they_are_batched(gate):
+    images = pictures(50)
+    batcher = started(gate, batch_size=7, capacity=50)
+    rows = [future.result(10) for future in [batcher.submit([image]) for image in images]]
+    batcher.close()
+    np.testing.assert_allclose(rows, by_colour([images]), rtol=1e-6)
+
+
+def test_what_came_meanwhile_is_one_batch_and_no_larger_than_allowed(gate):
+    batcher, first = blocked(gate, batch_size=4)
+    rest = [batcher.submit([image]) for image in pictures(6)]
+    gate.open.set()
+    for future in [first, *rest]:
+        future.result(10)
+    batcher.close()
+    assert gate.sizes == [1, 4, 2]
+
+
+def test_a_full_queue_refuses_and_loses_nothing(gate):
+    batcher, first = blocked(gate, capacity=3)
+    accepted = [batcher.submit([image]) for image in pictures(3)]
+    with pytest.raises(Refused, match="too many") as refused:
+        batcher.submit([pictures(1)[0]])
+    assert refused.value.status == 503
+    gate.open.set()
+    assert all(future.result(10).shape == (3,) for future in [first, *accepted])
+    batcher.close()
+
+
+def test_nobody_computes_what_nobody_waits_for(gate):
+    batcher, first = blocked(gate)
+    waiting = [batcher.submit([image]) for image in pictures(3)]
+    assert waiting[1].cancel()
+    gate.open.set()
+    batcher.close()
+    assert first.done() and gate.sizes == [1, 2]
+
+
+def test_closing_answers_what_waits(gate):
+    batcher, first = blocked(gate, batch_size=2)
+    rest = [batcher.submit([image]) for image in pictures(5)]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    wait_for(lambda: not batcher.ready)
+    with pytest.raises(Refused):
+        batcher.submit([pictures(1)[0]])
+    gate.open.set()
+    closing.join(10)
+    assert all(future.result(0).shape == (3,) for future in [first, *rest])
+    assert not batcher.thread.is_alive() and batcher.error is None
+
+
+def failing(after: int, what):
+    calls = iter(range(10_000))
+
+    def call(images):
+        return what() if next(calls) >= after else by_colour(images)
+
+    return call
+
+
+def fail():
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize("what", [fail, lambda: np.full((1, 3), np.nan), lambda: np.zeros((0, 3))])
+def test_a_model_that_fails_ends_the_service_of_all_who_wait(what):
+    batcher = started(failing(3, what), batch_size=1)  # two calls warm it up
+    futures = []
+    for image in pictures(5):
+        try:
+            futures.append(batcher.submit([image]))
+        except Refused:
+            break
+    refused = [future.exception(10) for future in futures]
+    assert all(isinstance(error, Refused) and error.status == 503 for error in refused if error)
+    assert any(refused)
+    wait_for(lambda: not batcher.thread.is_alive())
+    assert not batcher.ready and batcher.error is not None
+    with pytest.raises(Refused, match="started again"):
+        batcher.submit([pictures(1)[0]])
+
+
+def test_before_it_is_loaded_it_says_so():
+    batcher = Batcher(lambda: None, 4, 4)
+    with pytest.raises(Refused, match="loading"):
+        batcher.submit([pictures(1)[0]])
