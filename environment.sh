@@ -21,7 +21,7 @@ main() {
     elif ! is_ready; then
         if [ -e "$made" ] && ! { [ -e "$ready" ] && starts; }; then rm -rf "$folder"; fi
         [ -x "$python" ] || make_environment
-        echo "Installing the packages of constraints.txt into $folder, once: a minute, more if torch comes with CUDA"
+        echo "Installing the packages of constraints.txt into $folder, once: some minutes, more if torch comes with CUDA"
         rm -f "$ready"
         install core,test
         install no-deps --no-deps
