@@ -86,7 +86,7 @@ clean: ## Remove the environment and the caches; runs and data stay
 
 ##@ Develop
 
-test: $(ready) ## Run the tests
+test: $(ready) ## Run the tests but the slow ones
 	@$(pytest) -m 'not slow' -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(ready) ## Run all tests, the slow ones too
