@@ -254,7 +254,9 @@ def _competition(path: SearchPath, experiments: Sequence[Layer], cli: Layer) -> 
             raise PodiumError(f"{layer.source} is made for competition={demanded}, got competition={name}")
     if name is None:
         available = listed(path.options("competition"))
-        raise PodiumError(f"which competition? Give competition=<name>; available: {available}")
+        raise PodiumError(
+            f"which competition? Give COMP=<name> (without make: competition=<name>); available: {available}"
+        )
     return str(name)
 
 

@@ -129,7 +129,8 @@ def test_a_mistake_in_the_files_that_hydra_composes_is_named(
 
 def test_without_a_competition_the_message_lists_them(conf: Conf) -> None:
     with pytest.raises(
-        PodiumError, match=r"which competition\? Give competition=<name>; available: .*brush.*shop"
+        PodiumError,
+        match=r"which competition\? Give COMP=<name> \(without make: competition=<name>\); available: .*brush.*shop",
     ):
         configure(["--config-dir", str(conf.folder), "seed=1"])
 
