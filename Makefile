@@ -103,8 +103,8 @@ help: ## Print this
 	  '  COMP   competition           DATA  folder of its data (default: sample data)' \
 	  '  RUN    run folder            NEW=1 start a new run rather than resume' \
 	  '  INPUT  pictures to predict   OUT   where to write' \
-  '  SWEEP  table to train        MAX   models of a blend' \
-  '  LAUNCHER  where jobs run: serial, joblib, ray, slurm' \
+	  '  SWEEP  table to train        MAX   models of a blend' \
+	  '  LAUNCHER  where jobs run: serial, joblib, ray, slurm' \
 	  '  PORT   of the service (8000)' \
 	  '  BENCH  what to measure       ARGS  key=value … for any other key; options of pytest' \
 	  '  VENV   environment (.venv)   PYTHON the Python it is made with   PY a Python that has everything' \

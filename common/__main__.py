@@ -40,11 +40,12 @@ def train(arguments: list[str]) -> int:
     from omegaconf import OmegaConf
 
     from common.config.configure import configure
+    from common.config.overrides import MULTIRUN
 
-    if {"-m", "--multirun"} & set(arguments):
+    if set(MULTIRUN) & set(arguments):
         from common.run.multirun import multirun
 
-        return multirun([word for word in arguments if word not in ("-m", "--multirun")])
+        return multirun([word for word in arguments if word not in MULTIRUN])
     config = configure(arguments)
 
     from common.callbacks.checkpoints import Stopped

@@ -19,6 +19,8 @@ from hydra.errors import HydraException
 
 from common.errors import PodiumError
 
+MULTIRUN = ("-m", "--multirun")  # Hydra's words for: every combination of values is a run
+
 
 class Sign(Enum):
     """Among the values of `nested`."""
@@ -104,6 +106,8 @@ def _values(word: str, options: Mapping[str, list[str]]) -> list[str]:
 
 def _parse(word: str) -> Override | Assignment:
     name = word.split("=")[0].strip()
+    if word in MULTIRUN:
+        raise PodiumError(f"{word} starts several runs and goes with train alone")
     if "=" not in word and not word.startswith("~"):
         raise PodiumError(f'"{word}" is not of the form key=value')
     if not re.fullmatch(r"(\+{0,2}|~)[\w-]+(\.[\w-]+)*", name):
@@ -115,7 +119,12 @@ def _parse(word: str) -> Override | Assignment:
         if "=" in word and not re.search(r"""[,'"\[\]{}]|^\w+\(|\$""", value):
             return Assignment(name.lstrip("+"), value)
         problem = str(error).splitlines()[0]
-        raise PodiumError(f"cannot read {word} ({problem}); quote the value: \"{name}='…'\"") from None
+        if value[:1] in ("[", "{"):  # it is the shell that splits these; a quoted value would be text
+            whole = f"{name}=[…]" if value[0] == "[" else f"{name}={{…}}"
+            hint = f"if it holds spaces, quote it whole: ARGS=\"'{whole}'\""
+        else:
+            hint = f"quote the value: \"{name}='…'\""
+        raise PodiumError(f"cannot read {word} ({problem}); {hint}") from None
 
 
 @cache

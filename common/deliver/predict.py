@@ -63,6 +63,8 @@ def predict(options: Predict) -> Path | None:
 
     Returns the file, or None for a single picture without `out`.
     """
+    if options.input and not Path(options.input).exists():
+        raise PodiumError(f"INPUT: there is no file or folder {options.input}")
     run, model, config = _exported(options) if is_exported(options.run_dir) else _trained(options)
     home = run if run.is_dir() else run.parent
     submission: Submission = build(config["submission"])
@@ -170,8 +172,6 @@ def _pictures(
         table = make_data(config, run).test_records()
         return table["id"].tolist(), [Path(path) for path in table["path"]]
     given = Path(source)
-    if not given.exists():
-        raise PodiumError(f"INPUT: there is no file or folder {given}")
     if (own := getattr(submission, "pictures", None)) is not None:
         return own(given)
     paths = images_of(given)

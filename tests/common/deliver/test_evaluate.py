@@ -30,6 +30,10 @@ def test_a_folder_may_lack_classes(run, root, tmp_path):
     scores = folder.load_json(evaluate(parse(Evaluate, words)) / "scores.json")
     assert scores["images"] == 12
     assert [row["support"] for row in scores["per_class"]] == [0, 0, 12, 0]
+    known = read_folds(run)
+    trained_on = ((known["class"] == "ring") & (known["part"] == "train")).sum()
+    assert 0 < trained_on < 12
+    assert f"{trained_on} of them trained on by this run" in scores["of"]
 
 
 def test_views_change_the_probabilities_only_if_they_are_on(run, tmp_path):

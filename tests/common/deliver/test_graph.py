@@ -21,7 +21,18 @@ COMPETITIONS = sorted(path.stem for path in (ROOT / "conf" / "competition").glob
 
 def about(module) -> dict:
     """Metadata as `export` writes them."""
-    values = (1, "toy", "run", "one model", module.class_names, module.preprocessing, {}, None, {"draw": False}, False)
+    values = (
+        1,
+        "toy",
+        "run",
+        "one model",
+        module.class_names,
+        module.preprocessing,
+        {},
+        None,
+        {"draw": False},
+        False,
+    )
     return dict(zip(KEYS, values, strict=True))
 
 
