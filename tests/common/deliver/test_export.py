@@ -218,15 +218,15 @@ def strange(wide, tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run_dir=no/model.onnx", "input=x"], "there is no file no/model.onnx"),
-        (["run_dir={strange}/cut.onnx", "input=x"], "cut.onnx cannot be loaded"),
-        (["run_dir={strange}/foreign.onnx", "input=x"], "was not written by make export"),
-        (["run_dir={strange}/older.onnx", "input=x"], "another version of Podium"),
-        (["run_dir={out}/model.pt2", "input=x"], "expected an exported file model.onnx"),
+        (["run_dir=no/model.onnx", "input={out}"], "there is no file no/model.onnx"),
+        (["run_dir={strange}/cut.onnx", "input={out}"], "cut.onnx cannot be loaded"),
+        (["run_dir={strange}/foreign.onnx", "input={out}"], "was not written by make export"),
+        (["run_dir={strange}/older.onnx", "input={out}"], "another version of Podium"),
+        (["run_dir={out}/model.pt2", "input={out}"], "expected an exported file model.onnx"),
         (["run_dir={out}/model.onnx"], "name the pictures by INPUT="),
         (["run_dir={out}/model.onnx", "input=nowhere"], "no file or folder nowhere"),
-        (["run_dir={out}/model.onnx", "input=x", "checkpoint=last.ckpt"], "checkpoint is for run folders"),
-        (["run_dir={out}/model.onnx", "input=x", "data.root=x"], "data is for run folders"),
+        (["run_dir={out}/model.onnx", "input={out}", "checkpoint=last.ckpt"], "checkpoint is for run folders"),
+        (["run_dir={out}/model.onnx", "input={out}", "data.root=x"], "data is for run folders"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(wide, strange, words, message):
