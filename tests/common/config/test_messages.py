@@ -87,7 +87,11 @@ def mistakes(conf: Conf) -> Conf:
         ("a b", '"a b" is not of the form key=value'),
         ("=3", '"=3": "" is not a key; keys look like trainer.max_epochs'),
         ("a b=3", '"a b=3": "a b" is not a key; keys look like trainer.max_epochs'),
-        ("seed=[1", "cannot read seed=[1 (no viable alternative at input '[1'); if it holds spaces, quote it whole: ARGS=\"'seed=[…]'\""),
+        (
+            "seed=[1",
+            "cannot read seed=[1 (no viable alternative at input '[1'); "
+            "if it holds spaces, quote it whole: ARGS=\"'seed=[…]'\"",
+        ),
         ("loss={a:", "cannot read loss={a: ("),
         ("-m", "-m starts several runs and goes with train alone"),
         ("data.root=/数据, 2", "cannot read data.root=/数据, 2 ("),
