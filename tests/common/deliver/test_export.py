@@ -225,7 +225,10 @@ def strange(wide, tmp_path_factory):
         (["run_dir={out}/model.pt2", "input={out}"], "expected an exported file model.onnx"),
         (["run_dir={out}/model.onnx"], "name the pictures by INPUT="),
         (["run_dir={out}/model.onnx", "input=nowhere"], "no file or folder nowhere"),
-        (["run_dir={out}/model.onnx", "input={out}", "checkpoint=last.ckpt"], "checkpoint is for run folders"),
+        (
+            ["run_dir={out}/model.onnx", "input={out}", "checkpoint=last.ckpt"],
+            "checkpoint is for run folders",
+        ),
         (["run_dir={out}/model.onnx", "input={out}", "data.root=x"], "data is for run folders"),
     ],
 )
