@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,7 +18,7 @@ def describe() -> dict[str, Any]:
     import torch
 
     return {
-        "command": " ".join(sys.argv),
+        "command": f"python -m common {shlex.join(sys.argv[1:])}",
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpus": os.cpu_count(),

@@ -35,7 +35,8 @@ def write_report(run: Path) -> Path:
         }
         for _, row in results.score_table().iterrows()
     ]
-    classes = sorted((row for row in results.per_class() if row["support"]), key=lambda row: row["recall"])
+    numbered = [{"number": number, **row} for number, row in enumerate(results.per_class()) if row["support"]]
+    classes = sorted(numbered, key=lambda row: row["recall"])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
