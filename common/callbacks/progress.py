@@ -14,7 +14,9 @@ from rich.progress import Progress as Bar
 
 
 class Progress(Callback):
-    """One line an epoch, kept in `log.txt` too; on a terminal also a bar, redrawn at most once a second.
+    """One line an epoch; on a terminal also a bar, redrawn at most once a second.
+
+    `log.txt` keeps the lines too, there with the scores of coarser levels.
 
     Args:
         title: the job, named with the bar and before each line; empty where there is only one.
@@ -70,12 +72,16 @@ class Progress(Callback):
             f"epoch {trainer.current_epoch + 1}{epochs}",
             f"loss {float(module.loss_sum) / max(1, module.loss_steps):.3f}",
         ]
-        parts += [
-            f"{name} {_number(name, value)}" for name, value in metrics.items() if name.startswith("valid_")
-        ]
-        parts.append(duration(time.monotonic() - self.started))
-        self.console.print("  ".join(parts))
-        self._note("  ".join(parts), trainer)
+        measured = {
+            name: _number(name, value) for name, value in metrics.items() if name.startswith("valid_")
+        }
+        taken = duration(time.monotonic() - self.started)
+        coarser = module.level_metrics.names  # a line for each level would bury the classes' own
+        shown = [f"{name} {value}" for name, value in measured.items() if name not in coarser]
+        self.console.print("  ".join([*parts, *shown, taken]))
+        self._note(
+            "  ".join([*parts, *(f"{name} {value}" for name, value in measured.items()), taken]), trainer
+        )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()
