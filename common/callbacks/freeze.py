@@ -99,6 +99,6 @@ def _unknown(name: str, known: dict[str, nn.Module]) -> str:
     top = ", ".join(child for child in known if child and "." not in child)
     return (
         f"callbacks.freeze.modules: the network has no module «{name}»"
-        + (f"; did you mean «{near[0]}»?" if near else "")
+        + (f"; did you mean «{near[0]}»?" if near else ".")
         + f" Its parts are {top}; backbone is everything but the classifier"
     )

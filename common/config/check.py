@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.config.annotations import accepts, describe
 from common.config.explain import said_by
-from common.config.nearest import listed, nearest, show
+from common.config.nearest import listed, nearest, show, suggest
 from common.config.signature import Signature, signature
 from common.config.source import NotFound, Opaque
 from common.errors import PodiumError
@@ -60,6 +60,10 @@ def check(
     whole: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
     values = {key: value for key, value in whole.items() if key != "stages"}  # each is checked by itself
     problems = []
+    for key, near in half_parts(values):
+        problems.append(
+            f"{where}{said_by(key, sources or {})}there is no {key}{near}; a new one needs its _target_"
+        )
     for at, part in parts(values):
         given = passed.get(at) or passed.get(f"{at.rpartition('.')[0]}.*", ())
         for key, problem in part_problems(at, part, given):
@@ -78,6 +82,23 @@ def parts(node: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         items = enumerate(node) if isinstance(node, list) else iter(())
     for name, child in items:
         yield from parts(child, f"{at}.{name}" if at else str(name))
+
+
+def half_parts(node: Any, at: str = "", inside: bool = False) -> Iterator[tuple[str, str]]:
+    """Dictionaries without `_target_` among the named parts that a part takes, such as misspelt views of TTA.
+
+    Yields (key, suggestion of another name among them).
+    """
+    if not isinstance(node, Mapping):
+        return
+    inside = inside or "_target_" in node
+    named = {name: child for name, child in node.items() if isinstance(child, Mapping)}
+    whole = [name for name, child in named.items() if "_target_" in child]
+    if inside and whole and "_target_" not in node:
+        for name in named.keys() - whole:
+            yield f"{at}.{name}", suggest(name, whole)
+    for name, child in named.items():
+        yield from half_parts(child, f"{at}.{name}" if at else str(name), inside)
 
 
 def part_problems(

@@ -51,11 +51,13 @@ class Merged:
             elif isinstance(old, list) and isinstance(value, dict) and source == CLI:
                 self._merge_items(old, value, key)
             elif not isinstance(value, dict) or key in WHOLE:
+                for old_key in [old_key for old_key in self.sources if old_key.startswith(f"{key}.")]:
+                    del self.sources[old_key]  # of the value that goes
                 below[name], self.sources[key] = value, source
             else:
                 if not isinstance(old, dict) or (source != CLI and _is_another(value, old)):
                     self.sources[key] = source
-                    old = self._shelf_default(key, value, source) if at in SHELVES else {}
+                    old = self._shelf_default(key, value, source, below) if at in SHELVES else {}
                 below[name] = old
                 self._merge(old, value, source, key)
 
@@ -68,14 +70,19 @@ class Merged:
             self._merge(item, {index: value}, CLI, at)
             old[int(index)] = item[index]
 
-    def _shelf_default(self, key: str, value: dict[str, Any], source: str) -> dict[str, Any]:
-        """The part in the shelf's own file for this name; nothing if the value is a part of another kind."""
+    def _shelf_default(
+        self, key: str, value: dict[str, Any], source: str, parts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The part in the shelf's own file for this name; nothing if the value is a part of another kind.
+
+        parts: what the shelf holds so far.
+        """
         shelf, name = key.rpartition(".")[::2]
         folder = shelf.replace(".", "/")
         if self.path.find(folder, name) is None:
             if "_target_" in value:
                 return {}
-            options = self.path.options(folder)
+            options = sorted({*self.path.options(folder), *parts})
             near = suggest(name, options)
             raise PodiumError(f"{source}: there is no {key}{near}; {shelf} has {listed(options)}")
         default = Merged(self.path)

@@ -120,6 +120,8 @@ class ImageData(pl.LightningDataModule):
             raise PodiumError(f"data.size must be [height, width] in pixels, got {size}")
         if batch_size < 1:
             raise PodiumError(f"data.batch_size must be at least 1, got {batch_size}")
+        if workers < 0:
+            raise PodiumError(f"data.workers must be at least 0, got {workers}")
         one_of("data.sampling", sampling, tuple(SAMPLING))
         if not (0 < valid < 1 or (valid == 0 and folds)):
             raise PodiumError(f"data.valid must be in (0, 1), got {valid}")

@@ -79,6 +79,8 @@ def class_folders(
         )
     label_of = {name: label for label, name in enumerate(names)}
     images = {name: images_below(folder) for name, folder in folders.items()}
+    if not folders:
+        raise PodiumError(f"{root} holds no class folders: expected {root}/{names[0]}/<image>.jpg and so on")
     empty = [name for name in names if not images.get(name)]
     if empty and (len(empty) == len(names) or not allow_empty):
         raise PodiumError(

@@ -77,8 +77,17 @@ def predict(options: Predict) -> Path | None:
     out = Path(options.out) if options.out else home / _file_name(config, submission)
     if not out.parent.is_dir():
         raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
+    if out.is_dir():
+        raise PodiumError(f"OUT: {out} is a folder; name the file to write")
     partial = out.with_name(f".{out.name}.partial")
     count = _write(submission, partial, rows, model.class_names)
+    if not count:
+        partial.unlink()
+        raise PodiumError(
+            f"none of the {len(paths)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
+            if bad
+            else "there is no picture to predict"
+        )
     unreadable = {error.path for error in bad}
     if options.input:  # a folder of one's own is complete without what cannot be read; a test part is not
         ids = [image for image, path in zip(ids, paths, strict=True) if str(path) not in unreadable]
@@ -86,13 +95,13 @@ def predict(options: Predict) -> Path | None:
     written = out.with_name(f"{out.stem}_rejected{out.suffix}") if faults else out
     partial.replace(written)
     sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
-    print(f"{count} predictions{sample} from {run} ({model.how}): {written}")
+    print(f"{count} prediction{'s' if count > 1 else ''}{sample} from {run} ({model.how}): {written}")
     if bad:
         listed = out.with_name(f"{out.stem}_bad_images.csv")
         with listed.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("path", "reason"), *((error.path, error.reason) for error in bad)])
         print(
-            f"{len(bad)} pictures could not be read and are left out; they are listed with reasons in {listed}"
+            f"{len(bad)} of the pictures could not be read and are left out; with reasons they are listed in {listed}"
         )
     if faults:
         raise PodiumError(f"{written} would not be accepted:\n  " + "\n  ".join(faults[:10]))
@@ -101,14 +110,22 @@ def predict(options: Predict) -> Path | None:
 
 
 def is_exported(run_dir: str | None) -> bool:
-    """Whether a file is named, such as `export` writes, rather than a run folder."""
+    """Whether a file is named, such as `export` writes, rather than a run folder.
+
+    Raises PodiumError for a checkpoint, which is no whole model.
+    """
+    if run_dir is not None and Path(run_dir).suffix == ".ckpt":
+        raise PodiumError(
+            f"RUN: {run_dir} is one of a run's checkpoints: name the run folder, and the checkpoint by "
+            f"ARGS=checkpoint={Path(run_dir).name}"
+        )
     return run_dir is not None and (Path(run_dir).suffix in (".onnx", ".pt2") or Path(run_dir).is_file())
 
 
 def find_run(run_dir: str | None, competition: str | None) -> Path:
     """The run folder named, or the competition's newest finished one."""
     if run_dir:
-        folder.load_config(Path(run_dir))
+        check_competition(run_dir, folder.load_config(Path(run_dir)), competition)
         return Path(run_dir)
     if not competition:
         raise PodiumError(
@@ -117,6 +134,12 @@ def find_run(run_dir: str | None, competition: str | None) -> Path:
     run = folder.newest_finished(competition)
     print(f"newest finished run: {run}")
     return run
+
+
+def check_competition(run_dir: str, config: dict[str, Any], competition: str | None) -> None:
+    """Raise PodiumError where a run or exported file is of another competition than the one that is named."""
+    if competition not in (None, config["competition"]):
+        raise PodiumError(f"RUN={run_dir} is of {config['competition']}, but COMP says {competition}")
 
 
 def run_config(run: Path, data: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +178,7 @@ def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
 
     path = Path(str(options.run_dir))
     model = Exported(path)
+    check_competition(str(options.run_dir), model.config, options.competition)
     return path, model, model.config
 
 
@@ -184,6 +208,9 @@ def _write(
 ) -> int:
     try:
         return submission.write(path, rows, names)
+    except PodiumError:
+        path.unlink(missing_ok=True)
+        raise
     except OSError as error:
         path.unlink(missing_ok=True)
         raise PodiumError(f"{path} could not be written: {error.strerror or error}") from error

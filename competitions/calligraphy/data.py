@@ -21,7 +21,12 @@ class CalligraphyData(ImageData):
     def records(self) -> tuple[pd.DataFrame, list[str]]:
         names = read_label_list(self.root / "label_list.txt")
         lists = [self.root / f"{part}.txt" for part in ("train", "valid")]
-        if not all(path.exists() for path in lists):
+        found = [path for path in lists if path.exists()]
+        if len(found) == 1:
+            raise PodiumError(
+                f"{found[0]} is there without {({*lists} - {*found}).pop().name}: give both or neither"
+            )
+        if not found:
             return class_folders(self.root / "train", names, base=self.root)
         tables = [self._listed(path, path.stem, names) for path in lists]
         table = pd.concat(tables, ignore_index=True).sort_values("id", ignore_index=True)
@@ -37,8 +42,7 @@ class CalligraphyData(ImageData):
                 return records(
                     self.root, [self.root / line for _, line in lines], [-1] * len(lines), keep_order=True
                 )
-            if (self.root / part).is_dir():
-                images = images_below(self.root / part)
+            if images := images_below(self.root / part):
                 return records(self.root, images, [-1] * len(images))
         return super().test_records()
 

@@ -105,6 +105,25 @@ def test_history_has_a_row_an_epoch_and_agrees_with_the_best_checkpoint(toy, tmp
     assert scores["valid_loss"] == pytest.approx(best["valid_loss"], rel=1e-4)
 
 
+def test_a_training_that_diverges_ends_with_advice(toy, tmp_path):
+    with pytest.raises(PodiumError, match=r"training has diverged, .* a smaller optimizer\.lr"):
+        trained(toy, tmp_path, "optimizer.lr=1e30")
+    assert not (tmp_path / "jobs" / "train_fold0" / "done").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optimizer.lr=-1", "optimizer: .* refuses its values: .*-1"),
+        ("optimizer.weight_decay=-1", r"optimizer\.weight_decay must be at least 0, got -1"),
+        ("data.workers=-1", r"data\.workers must be at least 0, got -1"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(toy, tmp_path, word, message):
+    with pytest.raises(PodiumError, match=message):
+        trained(toy, tmp_path, word)
+
+
 def test_a_metric_that_is_not_measured_is_refused_before_training(toy, tmp_path):
     with pytest.raises(
         PodiumError, match=r"best\.valid_f1: there is no metric valid_f1 \(did you mean valid_top1\?\)"

@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 
 from common.config import source
-from common.config.check import PASSED, check, part_problems, parts
+from common.config.check import PASSED, check, half_parts, part_problems, parts
 from common.config.configure import configure
 from common.config.layers import CLI, Layer, read_yaml, search_path
 from common.config.merge import Merged
@@ -104,6 +104,14 @@ def mistakes(*words: str) -> list[str]:
     except PodiumError as error:
         return str(error).splitlines()
     return []
+
+
+def test_a_misspelt_view_is_named() -> None:
+    views = {"left": {"_target_": "paper.parts.Flip", "p": 1}, "none": None}
+    values = {"callbacks": {"tta": {"_target_": "paper.parts.TTA", "views": views | {"lefft": {"p": 1}}}}}
+    assert list(half_parts(values)) == [("callbacks.tta.views.lefft", " (did you mean left?)")]
+    whole = {"callbacks": {"tta": {"_target_": "paper.parts.TTA", "views": views, "weights": {"left": 1}}}}
+    assert list(half_parts(whole)) == []
 
 
 def test_a_right_configuration_passes() -> None:

@@ -82,6 +82,7 @@ def mistakes(conf: Conf) -> Conf:
         ("experiment=twice", "conf/experiment/twice.yaml line 2, column 1: found duplicate key seed"),
         ("loss=broken", "conf/loss/broken.yaml line 1, column 13: expected ',' or ']', but got '<stream end>'"),
         ("loss=child", "conf/loss/child.yaml: Could not load 'loss/focl'"),
+        ("best.valid_top1=maxx", 'command line: best.valid_top1 must be one of max, min; got "maxx" (did you mean max?)'),
         # words
         ("seed", '"seed" is not of the form key=value'),
         ("a b", '"a b" is not of the form key=value'),

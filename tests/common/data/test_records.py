@@ -34,6 +34,8 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(PodiumError, match="no class folders"):
         class_folders(tmp_path)
     write_images(tmp_path, per_class=1)
+    with pytest.raises(PodiumError, match=r"bar holds no class folders: expected .*bar/ring/<image>\.jpg"):
+        class_folders(tmp_path / "bar", ["ring"], allow_empty=True)
     (tmp_path / "empty").mkdir()
     with pytest.raises(PodiumError, match=r"1 of 5 classes have no images \(empty\)"):
         class_folders(tmp_path)

@@ -7,6 +7,7 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
 
 from common.config.options import parse
 from common.data import predictions
@@ -63,6 +64,12 @@ def test_unreadable_pictures_are_listed_and_left_out(run, root, tmp_path):
         ([], "RUN=<folder>"),
         (["run_dir={run}", "input=nowhere"], "no file or folder nowhere"),
         (["run_dir={run}", "input={root}", "out=no/such/folder.csv"], "there is no folder no/such"),
+        (["run_dir={run}", "input={root}", "out={root}"], "is a folder; name the file to write"),
+        (["run_dir={run}", "competition=garbage"], "is of toy, but COMP says garbage"),
+        (
+            ["run_dir={run}/jobs/train_fold0/best.ckpt"],
+            "name the run folder, and the checkpoint by ARGS=checkpoint=best",
+        ),
         (["run_dir={run}", "checkpoint=other.ckpt"], "the run has best.ckpt, last.ckpt"),
         (["run_dir={run}", "inptu=x"], "input"),
         (["run_dir={run}", "batch_size=0"], "batch_size must be at least 1"),
@@ -72,6 +79,29 @@ def test_unreadable_pictures_are_listed_and_left_out(run, root, tmp_path):
 def test_what_is_wrong_is_named(run, root, words, message):
     with pytest.raises(PodiumError, match=message):
         predict(parse(Predict, [word.format(run=run, root=root) for word in words]))
+
+
+def test_nothing_to_predict_is_an_error_and_leaves_no_file(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.png").write_bytes(b"broken")
+    with pytest.raises(PodiumError, match=r"none of the 1 pictures could be read; the first: .*0.png: "):
+        predict(parse(Predict, [f"run_dir={run}", f"input={tmp_path / 'in'}", f"out={tmp_path / 'out.csv'}"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_diverged_model_predicts_nothing(run, root, tmp_path):
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    path = broken / "jobs" / "train_fold0" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    for name, value in checkpoint["state_dict"].items():
+        if name.startswith("net.") and value.is_floating_point():
+            value.fill_(torch.nan)
+    torch.save(checkpoint, path)
+    for out in ([], [f"out={tmp_path / 'out.csv'}"]):
+        with pytest.raises(PodiumError, match="its training has diverged"):
+            predict(parse(Predict, [f"run_dir={broken}", f"input={root}/ring/0.png", *out]))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_wrong_options_are_refused_without_waiting_for_torch():

@@ -58,6 +58,18 @@ def test_lists_fix_the_split(root):
     assert {path.rsplit("/")[-1] for path in found.table["path"].iloc[found.rows("valid")]} == {"3.png"}
 
 
+@pytest.mark.parametrize(("there", "missing"), [("train.txt", "valid.txt"), ("valid.txt", "train.txt")])
+def test_half_a_split_is_refused(root, there, missing):
+    write(root / there, "train/永/0.png 0")
+    with pytest.raises(PodiumError, match=f"{there} is there without {missing}"):
+        data(root).records()
+
+
+def test_an_empty_test_part_does_not_hide_the_other(root):
+    (root / "test2").mkdir()
+    assert len(data(root).test_records()) == 3
+
+
 def test_the_test_part_keeps_the_order_of_its_list(root):
     assert data(root).test_records()["id"].tolist() == ["test1/0.png", "test1/1.png", "test1/2.png"]
     write(root / "test1.txt", "test1/2.png", "test1/0.png", "test1/1.png")
