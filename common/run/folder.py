@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -54,19 +54,24 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
 
 
 def runs_of(competition: str) -> list[Path]:
-    """The run folders of a competition, oldest first."""
-    return sorted(path.parent for path in (RUNS / competition).glob("*/config.yaml"))
+    """The run folders of a competition, whatever they are called, by when they were begun, oldest first."""
+    return [path.parent for path in _by_time((RUNS / competition).glob("*/config.yaml"))]
 
 
 def newest_finished(competition: str) -> Path:
-    """The run that a command without RUN= works on. Raises PodiumError if there is none."""
+    """The run that a command without RUN= works on: that which finished last. Raises PodiumError if there is none."""
     finished = [run for run in runs_of(competition) if is_done(run) and not _is_smoke(run)]
     if not finished:
         raise PodiumError(
             f"there is no finished run of {competition} in {RUNS / competition}: name one by RUN=<folder>, "
             f"or train one by make train COMP={competition}"
         )
-    return finished[-1]
+    return _by_time(run / "done" for run in finished)[-1].parent
+
+
+def _by_time(files: Iterable[Path]) -> list[Path]:
+    """By when they were written, each once, oldest first; files of one moment by name."""
+    return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path))
 
 
 def _is_smoke(run: Path) -> bool:

@@ -1,5 +1,6 @@
 """Run folders: which one is taken, who holds it, and what differs."""
 
+import os
 import subprocess
 import sys
 
@@ -49,6 +50,22 @@ def test_the_newest_unfinished_run_of_equal_configuration_goes_on():
     assert folder.choose(config(new=True))[0] not in (first, other)
     (first / "done").touch()
     assert folder.choose(config())[0] != first
+
+
+def test_runs_are_told_apart_by_time_and_not_by_name(tmp_path):
+    """«zebra» sorts behind every time stamp; it was begun first, and the run that was begun last finished first."""
+    began = {"zebra": 1, "2026-01-01_00-00-00": 2, "apple": 3}
+    ended = {"zebra": 7, "2026-01-01_00-00-00": 9, "apple": 8}
+    runs = {name: folder.RUNS / "toy" / name for name in began}
+    for name, run in runs.items():
+        folder.write_config(run, config())
+        os.utime(run / "config.yaml", (began[name], began[name]))
+    assert [run.name for run in folder.runs_of("toy")] == list(began)
+    assert folder.choose(config())[0] == runs["apple"]
+    for name, run in runs.items():
+        (run / "done").touch()
+        os.utime(run / "done", (ended[name], ended[name]))
+    assert folder.newest_finished("toy") == runs["2026-01-01_00-00-00"]
 
 
 def test_a_run_on_sample_data_says_so_in_its_name():
