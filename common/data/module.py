@@ -245,7 +245,7 @@ class ImageData(pl.LightningDataModule):
             )
         splits = [split for split in (own, named) if split is not None]
         stored = pd.concat(splits).drop_duplicates("id") if splits else None
-        table = self._divided(table, stored, named if own is None else own)
+        table = self._divided(table, stored, own)
         self._report_straddling(table)
         self._check_classes(table)
         self.table = table
@@ -262,14 +262,17 @@ class ImageData(pl.LightningDataModule):
         self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
 
     def _divided(
-        self, table: pd.DataFrame, stored: pd.DataFrame | None, grouped: pd.DataFrame | None
+        self, table: pd.DataFrame, stored: pd.DataFrame | None, own: pd.DataFrame | None
     ) -> pd.DataFrame:
-        """The table with part and fold of each record; copies go where their originals do."""
+        """The table with part and fold of each record; copies go where their originals do.
+
+        stored: the places that are known. own: those of them that this run has stored itself.
+        """
         is_copy = (table["copy_of"] != "").to_numpy() if "copy_of" in table else np.zeros(len(table), bool)
         rows = np.flatnonzero(~is_copy)
         whole = table.iloc[rows].reset_index(drop=True)
         if self.near_duplicates:
-            whole["group"] = self._near_duplicates(whole, rows, grouped)
+            whole["group"] = self._near_duplicates(whole, rows, own)
         whole[["part", "fold"]] = divide(whole, self.shares, self.folds, self.seed, _known(whole, stored))
         if not is_copy.any():
             return whole
@@ -457,11 +460,14 @@ class ImageData(pl.LightningDataModule):
         return _read_split(self.stored_split)
 
     def _near_duplicates(
-        self, table: pd.DataFrame, rows: np.ndarray, stored: pd.DataFrame | None
+        self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None
     ) -> pd.Series:
-        """Groups by comparing pictures, `rows` of the pixels, joined with those of the table; as stored, if all are."""
-        if stored is not None and "group" in stored and set(table["id"]) <= set(stored["id"]):
-            return table["id"].map(stored.set_index("id")["group"])
+        """Groups by comparing pictures, `rows` of the pixels, joined with those of the table.
+
+        As this run has stored them, if all are; another run may have grouped without comparing.
+        """
+        if own is not None and set(table["id"]) <= set(own["id"]):
+            return table["id"].map(own.set_index("id")["group"])
         found = near_duplicate_groups(self.pixels[row] for row in rows)
         groups = pd.Series(joined(found, table["group"].tolist()))
         # named by a picture: stages with other pictures number their groups otherwise
@@ -506,10 +512,14 @@ class ImageData(pl.LightningDataModule):
 
     @rank_zero_only
     def _report_straddling(self, table: pd.DataFrame) -> None:
-        """A split that the user or the data set brings may part near-duplicates; it is taken, and this is said."""
-        both = table[table["part"] != "unused"].groupby("group")["part"].nunique() > 1
-        if both.any():
-            print(f"{both.sum()} groups of near-duplicates stand on both sides of the split that is given")
+        """A split that the user or the data set brings may part near-duplicates; it is taken, and this is said.
+
+        Pictures that are only trained on give way by themselves: see `divide` and `_members`.
+        """
+        placed = table.loc[~table["train_only"], ["group", "part", "fold"]].drop_duplicates()
+        parted = placed["group"].value_counts() > 1
+        if parted.any():
+            print(f"{parted.sum()} groups of near-duplicates stand on both sides of the split that is given")
 
     @rank_zero_only
     def _save_split(self) -> None:

@@ -99,6 +99,25 @@ def test_copies_of_a_picture_stay_together(root, tmp_path):
             assert copies["part"].nunique() == 1 and copies["group"].nunique() == 1
 
 
+def test_a_split_of_a_run_that_compared_no_pictures_does_not_switch_the_comparison_off(
+    root, tmp_path, capsys
+):
+    """Copies that the other run put into two folds are grouped here, and the group that is parted is counted."""
+    for number in range(4):
+        (root / "bar" / f"copy{number}.png").write_bytes((root / "bar" / "1.png").read_bytes())
+    first = data(root, tmp_path / "first", folds=2, fold=0, valid=0.0).table
+    alike = first["id"].str.match("bar/(copy|1.png)")
+    assert first["part"].nunique() == 1 and set(first["fold"][alike]) == {0, 1}
+    assert "near-duplicates" not in capsys.readouterr().out
+    options = {"folds": 2, "fold": 0, "valid": 0.0, "near_duplicates": True}
+    found = data(root, tmp_path / "second", split=str(tmp_path / "first" / "folds.csv"), **options).table
+    assert found["fold"].tolist() == first["fold"].tolist()
+    assert found["group"][alike].nunique() == 1 and found["group"].nunique() == 48
+    assert "1 groups of near-duplicates stand on both sides" in capsys.readouterr().out
+    again = data(root, tmp_path / "second", **options).table
+    assert again["group"].tolist() == found["group"].tolist()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
