@@ -231,6 +231,8 @@ class ImageData(pl.LightningDataModule):
         if self.unlabelled is not None and self.taught is not None:
             more = taught_records(self.unlabelled, self.taught, self.certainty)
             more = more.reindex(columns=table.columns, fill_value="")  # columns of the competition's own
+            if "part" in table:
+                more["part"] = None  # the data set does not say
             table = pd.concat([table, more], ignore_index=True).astype({"train_only": bool, "label": "int64"})
         self.pixels, rows, bad = self._decode(table)
         self._report_bad(bad, len(table))

@@ -11,6 +11,7 @@ import pandas as pd
 from common.data.images import read
 from common.data.module import ImageData
 from common.data.records import class_folders, images_below, records
+from common.data.unlabelled import PREFIX
 from common.errors import PodiumError
 from competitions.smoking_calling.prepare import Settings, is_pasted, prepare, prepared_table, source_of
 from competitions.smoking_calling.sample import CLASSES, write_sample
@@ -64,7 +65,6 @@ class SmokingCallingData(ImageData):
                 table = table[~table["train_only"]].reset_index(drop=True)
         else:
             table = prepared_table(self.prepare())
-            self.near_duplicates = False  # found already, and pasted pictures resemble what they are made of
             if self.folds == self.settings.folds and not any(self.shares.values()):
                 table["part"] = "train"  # these folds fit the run
         if not self.pasted:
@@ -77,6 +77,21 @@ class SmokingCallingData(ImageData):
             return super().test_records()
         images = images_below(test)
         return self._turned(records(self.root, images, [-1] * len(images)))
+
+    def _near_duplicates(
+        self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None
+    ) -> pd.Series:
+        """As ImageData's; of prepared pictures groups are known, so that only those without labels are compared.
+
+        Pasted pictures are not: they resemble what they are made of.
+        """
+        if not self.prepared:
+            return super()._near_duplicates(table, rows, own)
+        if not table["id"].str.startswith(PREFIX).any():
+            return table["group"]
+        compared = (table["made_of"] == "").to_numpy()
+        found = super()._near_duplicates(table[compared].reset_index(drop=True), rows[compared], own)
+        return table["group"].mask(compared, found.set_axis(table.index[compared]))
 
     def _members(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
         """As ImageData's; but what is pasted is trained on only where all that it is made of is, by the same label."""

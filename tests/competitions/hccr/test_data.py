@@ -2,10 +2,12 @@
 
 import zipfile
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from common.data import predictions
 from common.data.images import ImageError, read
 from common.errors import PodiumError
 from competitions.hccr.data import HccrData
@@ -50,6 +52,30 @@ def test_parts_are_told_by_names_and_classes_by_tags(root):
     count = len(CHARACTERS)
     assert [len(found.rows(part)) for part in ("train", "valid", "score")] == [9 * count, count, count]
     assert set(found.table["group"][found.rows("score")]) == {"HWDB1.1tst_gnt/100-c.gnt"}
+
+
+def test_pictures_that_teachers_labelled_join_records_whose_parts_are_known(root):
+    new, ids = root.parent / "new", ["unlabelled/0.png", "unlabelled/1.png"]
+    new.mkdir()
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
+        cv2.imencode(".png", noise)[1].tofile(new / f"{number}.png")
+    taught = root.parent / "taught.parquet"
+    predictions.write(
+        taught, ids, np.full(2, -1), np.eye(len(CHARACTERS), dtype=np.float32)[[3, 3]]
+    )
+    before = data(root, folds=5, fold=0)
+    before.setup()
+    found = data(root, folds=5, fold=0, unlabelled=str(new), taught=str(taught))
+    found.setup()
+    rows = np.flatnonzero(found.table["id"].isin(ids))
+    assert len(rows) == 2 and set(rows) <= set(found.rows("train"))
+    assert (found.table["label"].iloc[rows] == 3).all()
+    for part in ("valid", "score"):
+        assert (
+            found.table["id"].iloc[found.rows(part)].tolist()
+            == before.table["id"].iloc[before.rows(part)].tolist()
+        )
 
 
 def test_writers_are_never_parted(root):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.data import predictions
 from common.data.images import read
 from common.errors import PodiumError
 from competitions.smoking_calling.data import SmokingCallingData, read_orientation
@@ -91,6 +92,29 @@ def test_listed_pictures_are_turned_upright_and_others_stay(root):
                 np.testing.assert_array_equal(read(where, 3), upright)
             else:
                 assert where == raw[image]
+
+
+@pytest.mark.parametrize("job", [{}, *({"folds": 5, "fold": fold, "valid": 0.0} for fold in range(5))])
+def test_copies_of_what_a_job_validates_are_not_taught_to_it(root, job):
+    """Every labelled picture lies among the unlabelled ones too, and there is one that nobody knows."""
+    copied = sorted((root / "train").rglob("*.png"))
+    new = root.parent / "new"
+    for number, path in enumerate(copied):
+        write(new / f"{number:02d}.png", read(path, 3))
+    write(new / "other.png", random_picture(40, 40, 999))
+    taught = root.parent / "taught.parquet"
+    ids = [f"unlabelled/{path.name}" for path in sorted(new.iterdir())]
+    predictions.write(taught, ids, np.full(len(ids), -1), np.tile(np.float32([1, 0, 0, 0]), (len(ids), 1)))
+    options = {"near_duplicates": True, "paste": {}, **job}
+    data(root, **options).setup()  # the run's split, before anyone is taught
+    found = data(root, unlabelled=str(new), taught=str(taught), **options)
+    found.setup()
+    table = found.table
+    pixels = {row: found.pixels[row].tobytes() for row in range(len(table))}
+    held = {pixels[row] for row in found.rows("valid")}
+    trained = [row for row in found.rows("train") if table["id"][row].startswith("unlabelled/")]
+    assert held and len(trained) == len(ids) - len(held)
+    assert not held & {pixels[row] for row in trained}
 
 
 @pytest.mark.parametrize(
