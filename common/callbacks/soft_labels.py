@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.data.predictions import batches
+from common.data.predictions import class_count, kept_batches
 from common.errors import PodiumError
 from common.model.seams import Batch, Seams
 
@@ -49,8 +49,12 @@ class SoftLabels(pl.Callback):
         self.hard_weight = hard_weight
         self.temperature = temperature
         self.smoothing = smoothing
-        self.teacher = torch.empty(0, 0)  # (N, K) by row of the records table
-        self.known = torch.empty(0, dtype=torch.bool)  # (N,)
+        self.num_classes = 0  # K
+        self.known = torch.empty(0, dtype=torch.bool)  # (N,) by row of the records table
+        self.row = np.empty(0, np.int64)  # (N,) in what the tables hold of T images; dense, it would be (T, K)
+        self.classes = np.empty((0, 0), np.uint8)  # (T, M)
+        self.kept = np.empty((0, 0), np.float32)  # (T, M) the probabilities of these
+        self.rest = np.empty(0, np.float32)  # (T,) that of each other class
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -66,31 +70,63 @@ class SoftLabels(pl.Callback):
             raise PodiumError(
                 "callbacks.soft_labels.path is null: name a table, or set a stage's soft_labels_from"
             )
-        place = {image: row for row, image in enumerate(dict.fromkeys(ids))}
-        teacher, known = np.zeros((len(place), num_classes), np.float32), np.zeros(len(place), bool)
-        for path, (frame, rows) in ((table, piece) for table in self.paths for piece in batches(Path(table))):
-            if rows.shape[1] != num_classes:
+        self.num_classes = num_classes
+        wanted, row_of, count = set(ids), dict[str, int](), 0
+        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for path in self.paths:
+            if class_count(Path(path)) != num_classes:
                 raise PodiumError(
-                    f"{path}: rows have {rows.shape[1]} probabilities, the data set has {num_classes} classes"
+                    f"{path}: rows have {class_count(Path(path))} probabilities, the data set has {num_classes} classes"
                 )
-            at = np.array([place.get(image, -1) for image in frame["id"]])
-            sharpened = rows[at >= 0] ** np.float32(1 / self.temperature)
-            teacher[at[at >= 0]] = sharpened / sharpened.sum(axis=1, keepdims=True)
-            known[at[at >= 0]] = True
-        if not known.any():
+            for frame, *said in kept_batches(Path(path), ("id",)):
+                mine = [row for row, image in enumerate(frame["id"]) if image in wanted]
+                found.append(self._sharpened(*(None if part is None else part[mine] for part in said)))
+                row_of |= zip(frame["id"].iloc[mine], range(count, count + len(mine)), strict=True)
+                count += len(mine)
+        if not row_of:
             raise PodiumError(
                 f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set"
             )
-        rows_of = [place[image] for image in ids]
-        self.teacher, self.known = torch.from_numpy(teacher[rows_of]), torch.tensor(known[rows_of])
+        self.row = np.array([row_of.get(image, -1) for image in ids])
+        self.known = torch.from_numpy(self.row >= 0)
+        width = max(kept.shape[1] for _, kept, _ in found)  # tables may keep more or fewer classes
+        self.classes, self.kept = (
+            np.concatenate([_widened(piece[part], width, fill) for piece in found])
+            for part, fill in ((0, num_classes), (1, 0))
+        )
+        self.rest = np.concatenate([rest for *_, rest in found])
+
+    def _sharpened(
+        self, classes: np.ndarray, kept: np.ndarray, others: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(classes (n, M), their probabilities (n, M), that of each other class (n,)) at this temperature."""
+        outside = self.num_classes - kept.shape[1]
+        rest = np.zeros(len(kept), np.float32) if others is None or not outside else others / outside
+        kept, rest = kept ** np.float32(1 / self.temperature), rest ** np.float32(1 / self.temperature)
+        total = kept.sum(axis=1) + outside * rest
+        return classes.astype(np.min_scalar_type(self.num_classes)), kept / total[:, None], rest / total
+
+    def teacher(self, index: Tensor) -> Tensor:
+        """What the teacher says of these images, by row of the records table: int64 (B,) → float32 (B, K).
+
+        Of images that it does not know this means nothing.
+        """
+        rows, device = self.row[index.cpu().numpy()], index.device
+        classes = torch.from_numpy(self.classes[rows].astype(np.int64)).to(device)
+        kept, rest = (torch.from_numpy(part[rows]).to(device) for part in (self.kept, self.rest))
+        dense = rest[:, None].repeat(1, self.num_classes + 1)  # the last column takes what stands for no class
+        return dense.scatter_(1, classes, kept)[:, :-1]
 
     def wrap(self, seams: Seams) -> Seams:
         def target(batch: Batch) -> Tensor:
-            index = batch["index"].cpu()
-            device, classes = batch["label"].device, self.teacher.shape[1]
-            hard = F.one_hot(seams.target(batch), classes).float()
-            taught = self.hard_weight * hard + (1 - self.hard_weight) * self.teacher[index].to(device)
-            smoothed = (1 - self.smoothing) * hard + self.smoothing / classes
-            return torch.where(self.known[index].to(device)[:, None], taught, smoothed)
+            index, device = batch["index"], batch["label"].device
+            hard = F.one_hot(seams.target(batch), self.num_classes).float()
+            taught = self.hard_weight * hard + (1 - self.hard_weight) * self.teacher(index).to(device)
+            smoothed = (1 - self.smoothing) * hard + self.smoothing / self.num_classes
+            return torch.where(self.known[index.cpu()].to(device)[:, None], taught, smoothed)
 
         return replace(seams, target=target)
+
+
+def _widened(rows: np.ndarray, width: int, fill: int) -> np.ndarray:
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=fill)

@@ -56,7 +56,7 @@ def write(
 
 def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
     """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time."""
-    number = int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
+    number = class_count(path)
     for frame, classes, kept, others in kept_batches(path):
         if others is None:
             yield frame, kept
@@ -65,6 +65,15 @@ def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
         dense[:] = others[:, None] / (number - KEPT)
         np.put_along_axis(dense, classes.astype(np.int64), kept, axis=1)
         yield frame, dense
+
+
+def class_count(path: Path) -> int:
+    """How many classes a table knows: as it says, else by the length of its first row; 0 for an empty one."""
+    said = (pq.read_schema(path).metadata or {}).get(b"classes")
+    if said is not None:
+        return int(said)
+    first = next(pq.ParquetFile(path).iter_batches(1, columns=["probabilities"]), None)
+    return 0 if first is None else len(first.column("probabilities").flatten())
 
 
 def kept_batches(

@@ -1,6 +1,7 @@
 """What the teachers of a stage say of pictures that nobody has labelled."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,24 @@ def write_pseudo_labels(run: Path, config: dict[str, Any]) -> None:
     if path.exists() and path.stat().st_mtime_ns > max(ends):
         return
     table = unlabelled_records(Path(config["data"]["unlabelled"]))
-    ensemble = Ensemble("arithmetic", members)
     bad: list[ImageError] = []
     ids: list[str] = []
+    paths = [Path(one) for one in table["path"]]
+    predicted = Ensemble("arithmetic", members).predict(table["id"].tolist(), paths, BATCH, bad)
 
-    def rows() -> Iterator[np.ndarray]:
-        paths = [Path(one) for one in table["path"]]
-        for image, row in ensemble.predict(table["id"].tolist(), paths, BATCH, bad):
-            ids.append(image)
-            yield row[None]
+    def pieces() -> Iterator[np.ndarray]:
+        while piece := list(islice(predicted, predictions.ROWS)):
+            ids.extend(image for image, _ in piece)
+            yield np.stack([row for _, row in piece])
+        if not ids:
+            raise PodiumError(
+                f"data.unlabelled: none of {len(table)} pictures could be read, the first: {bad[0]}"
+            )
 
-    found = list(rows())
-    if not found:
-        raise PodiumError(
-            f"data.unlabelled: none of {len(table)} pictures could be read, the first: {bad[0]}"
-        )
-    pieces = np.concatenate(found)
-    predictions.write(path, ids, np.full(len(ids), -1), pieces)
-    sure = int((pieces.max(axis=1) >= config["data"].get("certainty", 0.9)).sum())
+    # ids are known once their pieces are: those of pictures that can be read
+    predictions.write(path, ids, np.full(len(table), -1), pieces())
+    certainty = config["data"].get("certainty", 0.9)
+    sure = int((predictions.read_top(path)["probability"] >= certainty).sum())
     left_out = f", {len(bad)} could not be read" if bad else ""
     print(
         f"{sure} of {len(ids)} unlabelled pictures are certain enough to be trained on{left_out}", flush=True
