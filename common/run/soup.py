@@ -18,7 +18,7 @@ from common.data import predictions
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.run import folder
+from common.run import folder, stages
 from common.run.candidates import Candidate
 from common.run.job import device_of, load_module, make_data, predict_rows
 
@@ -54,6 +54,7 @@ def cook(
         check_alike(checkpoints[0], checkpoint, f"{ingredients[0].name} and {one.name}")
     states = [checkpoint["state_dict"] for checkpoint in checkpoints]
     config = folder.load_config(ingredients[0].job)
+    _take_lists(config, ingredients[0], job.parent.parent)
     data = make_data(config, job.parent.parent)
     data.setup()
     module = load_module(config, ingredients[0].job / "best.ckpt")
@@ -68,6 +69,18 @@ def cook(
     folder.write_config(job, config)
     pot.serve({key: checkpoints[0][key] for key in KEPT if key in checkpoints[0]})
     return [ingredients[index] for index in chosen]
+
+
+def _take_lists(config: dict[str, Any], ingredient: Candidate, run: Path) -> None:
+    """Copy what earlier stages of an ingredient's run say of its training images to where the soup looks for it."""
+    for place in (stages.reliable_list, stages.taught_table):
+        theirs, ours = place(config, ingredient.run), place(config, run)
+        if theirs is None or ours is None or theirs == ours:
+            continue
+        if not theirs.exists():
+            raise PodiumError(f"soup: there is no {theirs}, which says what {ingredient.name} was trained on")
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        folder.copy(theirs, ours)
 
 
 def average(states: Sequence[State]) -> State:

@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 
 from common.data import predictions
+from common.errors import PodiumError
 from common.run import folder
+from common.run.candidates import Candidate
 from common.run.clean import judgements, write_reliable
 from common.run.clean_rules import doubtful
 from common.run.job import make_data
+from common.run.soup import cook
 from common.run.stages import jobs_of, out_of_fold_path
 from common.run.train import train
 from tests.toys import CLASSES
@@ -59,6 +62,22 @@ def test_the_lists_are_what_the_models_say(run):
     own = judgements(run / "cleaning" / "plain.parquet").set_index("id")
     found = pd.read_csv(run / "reliable_train_right.csv").set_index("id")
     assert (found["kept"] >= (own["predicted"] == own["label"])).all()
+
+
+def test_a_soup_of_a_cleaned_stage_is_of_what_its_list_keeps(run, tmp_path):
+    out, own = tmp_path / "blend", run / "jobs" / "believed_fold0"
+    out.mkdir()
+    folder.copy(run / "folds.csv", out / "folds.csv")
+    cook(out / "jobs" / "soup_fold0", [Candidate(run, own)], "uniform", "score", lambda *_: 0.0)
+    there, here = (make_data(folder.load_config(job), job.parent.parent)
+                   for job in (own, out / "jobs" / "soup_fold0"))  # fmt: skip
+    there.setup(), here.setup()
+    assert here.rows("train").tolist() == there.rows("train").tolist()
+    assert len({*here.rows("train")}) < (here.table["part"] == "train").sum()
+    (run / "reliable_train.parquet").rename(tmp_path / "away")
+    with pytest.raises(PodiumError, match=r"soup: there is no .*/clean/reliable_train.parquet, which says"):
+        cook(tmp_path / "more" / "jobs" / "soup_fold0", [Candidate(run, own)], "uniform", "score", len)
+    (tmp_path / "away").rename(run / "reliable_train.parquet")
 
 
 def test_a_stage_trains_on_what_its_list_keeps(run):
