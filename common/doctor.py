@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.cores import cores
+
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
 MADE_HERE = Path(sys.prefix, ".podium-made").exists()  # by environment.sh
@@ -162,10 +164,9 @@ def check_gpu() -> Finding:
 
 
 def check_threads() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = read_numbers("/sys/fs/cgroup/cpu.max")
-    found = f"{cores} CPU threads"
-    if len(quota) == 2 and quota[0] < cores * quota[1]:
+    found = f"{cores()} CPU threads"
+    if len(quota) == 2 and quota[0] < cores() * quota[1]:
         share = quota[0] / quota[1]
         mend = f"ARGS=trainer.threads={max(1, int(share))}"
         return Finding("warn", f"{found}, but this container may use {share:g} at a time", mend)

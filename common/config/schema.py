@@ -37,7 +37,7 @@ class Trainer:
     strategy: str = "auto"  # auto | ddp | ... (Lightning's names)
     precision: str | None = None  # 32-true | bf16-mixed | 16-mixed | ...; null: the fastest in a short trial
     memory_format: str = "auto"  # channels_last | contiguous; auto: the fastest in a short trial
-    threads: int | None = None  # CPU threads of one job, >= 1; null: torch's own choice
+    threads: int | None = None  # CPU threads of one job, >= 1; null: all that this process may use
 
     # The end of training: alternatives. The last layer that sets one lifts those set in the layers below it.
     max_epochs: int | None = None  # >= 1

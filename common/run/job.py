@@ -31,6 +31,7 @@ from common.callbacks.history import History
 from common.callbacks.progress import Progress, note
 from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
+from common.cores import cores
 from common.data import predictions
 from common.data.module import ImageData
 from common.errors import PodiumError
@@ -96,8 +97,8 @@ def is_first_process() -> bool:
 
 
 def threads(config: dict[str, Any]) -> int:
-    """CPU threads of this job: as configured, else its share of the machine's cores where jobs run side by side."""
-    return config["trainer"]["threads"] or int(os.environ.get("PODIUM_THREADS", os.cpu_count() or 1))
+    """CPU threads of this job: as configured, else its share of the cores where jobs run side by side, else all."""
+    return config["trainer"]["threads"] or int(os.environ.get("PODIUM_THREADS", cores()))
 
 
 def with_teacher(config: dict[str, Any], run: Path) -> dict[str, Any]:

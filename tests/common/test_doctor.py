@@ -80,6 +80,21 @@ def test_a_container_with_less_cpu_than_it_shows_is_warned_of(
         assert finding.mend == "ARGS=trainer.threads=1"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_jobs_and_the_doctor_count_the_cores_that_this_process_is_bound_to(monkeypatch: pytest.MonkeyPatch):
+    from common.run.job import threads
+
+    monkeypatch.delenv("PODIUM_THREADS", raising=False)
+    monkeypatch.setattr(doctor, "read_numbers", lambda path: [])
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(bound)})
+    try:
+        assert threads({"trainer": {"threads": None}}) == 1
+        assert check_threads().found.startswith("1 CPU threads")
+    finally:
+        os.sched_setaffinity(0, bound)
+
+
 def test_a_limit_of_max_is_no_limit(tmp_path: Path):
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert doctor.read_numbers(str(tmp_path / "cpu.max")) == [
