@@ -144,6 +144,19 @@ def predictions_path(job: Path, part: str) -> Path:
     return job / ("predictions.parquet" if part == "valid" else f"predictions_{part}.parquet")
 
 
+class InUse(PodiumError):
+    """Another process works in a folder."""
+
+
+def in_use(folder: Path) -> str | None:
+    """Who works in a folder, as a sentence; None if nobody does."""
+    try:
+        with lock(folder):
+            return None
+    except InUse as error:
+        return str(error)
+
+
 @contextmanager
 def lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` against a second start, or wait for the first; the lock goes with the process, however it ends."""
@@ -162,7 +175,7 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
         except (BlockingIOError, PermissionError):
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise PodiumError(
+            raise InUse(
                 f"{folder} is in use by {holder}: wait for it, or start another run with NEW=1"
             ) from None
         file.seek(0)

@@ -102,7 +102,10 @@ def _join(run: Path, wave: list[Job]) -> None:
 
 
 def _why(job: Path, code: int) -> str:
-    """What the job said, or how its process ended; kept in the job's folder."""
+    """What the job said, or how its process ended; kept in the job's folder, unless the job runs elsewhere."""
+    elsewhere = folder.in_use(job)
+    if elsewhere is not None:
+        return elsewhere
     note = job / "failed.txt"
     if not note.exists():
         how = (

@@ -124,7 +124,7 @@ def test_students_learn_from_the_teachers_table(run, config):
     )
     frame, rows = predictions.read(out_of_fold_path(run, "teacher"))
     soft.read(frame["id"].tolist(), 4)
-    np.testing.assert_allclose(soft.teacher.numpy(), rows, rtol=1e-6)
+    np.testing.assert_allclose(soft.teacher(torch.arange(len(frame))).numpy(), rows, rtol=1e-6)
 
 
 def test_a_finished_run_is_left_alone_and_another_configuration_refused(run, config, capsys):
@@ -163,6 +163,28 @@ def test_a_failed_job_is_recorded_what_does_not_need_it_goes_on_and_the_same_com
     assert (run / "jobs" / "student_fold0" / "done").stat().st_mtime_ns == began
     loaded = folder.load_json(run / "jobs" / "student_fold1" / "init.json")
     assert "teacher_fold1" in loaded["from"] and not loaded["left_out"] and not loaded["missing"]
+
+
+def test_a_job_that_runs_elsewhere_is_named_with_who_runs_it_and_not_as_failed(config, tmp_path):
+    """Another process holds the lock; the launcher says code 2, as `python -m common job` does."""
+    waves = jobs_of({**config, "run_dir": str(tmp_path / "run")})[:1]
+    run = tmp_path / "run"
+    start(run, config, waves)
+    job = run / "jobs" / "teacher_fold0"
+    script = "import sys\nfrom pathlib import Path\nfrom common.run.folder import lock\n"
+    script += "with lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    words = [sys.executable, "-c", script, str(job)]
+    holder = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    try:
+        with pytest.raises(JobsFailed) as failed:
+            run_waves(run, waves, lambda commands, *_: [2] * len(commands), False)
+    finally:
+        holder.communicate()
+    said = failed.value.failed
+    assert f"teacher_fold0 is in use by process {holder.pid} on " in said["teacher_fold0"]
+    assert not (job / "failed.txt").exists()
+    assert "its process ended with code 2" in said["teacher_fold1"]
 
 
 def test_on_failure_stop_starts_nothing_more(config, tmp_path):
