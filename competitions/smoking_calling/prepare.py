@@ -63,12 +63,15 @@ def prepare(
     with lock(out.with_name(f".{out.name}"), wait=True):
         if _made_from(out) == _files(root):  # while we waited
             return out
-        partial = out.with_name(f".{out.name}") / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        partial, before = (out.with_name(f".{out.name}") / name for name in ("partial", "before"))
+        if before.exists() and not out.exists():  # killed while one took the other's place
+            before.rename(out)
+        for left in (partial, before):
+            shutil.rmtree(left, ignore_errors=True)
         kept, manifest = clean(table, class_names, partial, settings.shrink)
         kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
-        before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
-        known = pd.read_csv(before, dtype={"id": str}) if before.exists() else None
+        folds_before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
+        known = pd.read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
         kept["fold"] = assign(kept, settings.folds, settings.seed, known)
         pasted = paste_all(kept, class_names, partial, settings)
         folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
@@ -82,8 +85,10 @@ def prepare(
         manifest = pd.concat([manifest, made[manifest.columns]], ignore_index=True)
         manifest.to_csv(partial / "manifest.csv", index=False)
         write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "files": _files(root)})
-        shutil.rmtree(out, ignore_errors=True)
+        if out.exists():
+            out.rename(before)
         partial.rename(out)
+        shutil.rmtree(before, ignore_errors=True)
     _say(manifest, out)
     return out
 

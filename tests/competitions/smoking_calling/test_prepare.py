@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -137,6 +138,34 @@ def test_originals_are_not_touched_and_an_interrupted_call_leaves_nothing(root, 
     monkeypatch.undo()
     assert len(prepared_table(prepare(root, tmp_path / "out", raw_records(root), CLASSES, SETTINGS)))
     assert fingerprint(root) == before
+
+
+@pytest.mark.parametrize("moment", ["before", "while", "after"])
+def test_folds_outlive_a_kill_while_one_folder_takes_the_others_place(root, tmp_path, monkeypatch, moment):
+    """Folds that chance would not give, so that they can only come from the folder that is replaced."""
+    copy = shutil.copytree(root, tmp_path / "copy")
+    few = Settings.of(600, {"calling": 0})
+    out = prepare(copy, tmp_path / "out", raw_records(copy), CLASSES, few)
+    stored = pd.read_csv(out / "folds.csv", keep_default_na=False)
+    stored["fold"] = (stored["fold"] + 1) % 5
+    stored.to_csv(out / "folds.csv", index=False)
+    write(copy / "train" / "smoking_calling" / "v3_new.png", random_picture(40, 40, 999))
+    rename = Path.rename
+
+    def killed(path, target):
+        if moment == "before" or (moment == "while" and path.name == "partial"):
+            raise KeyboardInterrupt
+        rename(path, target)
+        if moment == "after" and path.name == "partial":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(copy, out, raw_records(copy), CLASSES, few)
+    monkeypatch.undo()
+    found = prepared_table(prepare(copy, out, raw_records(copy), CLASSES, few)).set_index("id")["fold"]
+    assert len(found) == len(stored) + 1
+    assert found[stored["id"]].tolist() == stored["fold"].tolist()
 
 
 def test_a_root_that_has_changed_is_noticed_and_prepared_afresh(root, tmp_path):
