@@ -55,23 +55,6 @@ def joined(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[int]:
     return _by_first_appearance(found[:count]).tolist()
 
 
-def perceptual_hash(image: Image) -> int:
-    """64 bits: which of the 8 × 8 lowest frequencies of a 32 × 32 grey thumbnail exceed their median.
-
-    The same numbers as `int(str(imagehash.phash(image)), 16)`, but for how the thumbnail is made.
-    """
-    return int(_hash(_thumbnail(image)[None])[0])
-
-
-def groups(hashes: Hashes, max_distance: int) -> Ints:
-    """Connected components of the hashes within `max_distance` differing bits: uint64 (N,) → int64 (N,).
-
-    Numbered 0, 1, … in order of first appearance.
-    """
-    distinct, copy_of = np.unique(np.asarray(hashes, np.uint64), return_inverse=True)
-    return _by_first_appearance(_components(*pairs(distinct, max_distance), len(distinct))[copy_of])
-
-
 def pairs(hashes: Hashes, max_distance: int) -> tuple[Ints, Ints]:
     """All pairs i < j with at most `max_distance` differing bits: uint64 (N,) → two int64 (M,).
 
@@ -124,7 +107,10 @@ def _thumbnail(image: Image) -> NDArray[np.uint8]:
 
 
 def _hash(thumbnails: NDArray[np.uint8]) -> Hashes:
-    """uint8 (N, 32, 32) → uint64 (N,)."""
+    """64 bits: which of the 8 × 8 lowest frequencies of a grey thumbnail exceed their median.
+
+    uint8 (N, 32, 32) → uint64 (N,). Of one thumbnail the same number as `int(str(imagehash.phash(thumbnail)), 16)`.
+    """
     hashes = np.empty(len(thumbnails), np.uint64)
     for start in range(0, len(thumbnails), _CHUNK):
         part = slice(start, start + _CHUNK)
