@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from common.config.schema import above_zero, at_least, one_of
+from common.data.predictions import ROWS
 from common.errors import PodiumError
 from common.run import blend_summary, candidates, folder
 from common.run.candidates import Candidate, Table
-from common.run.members import MEANS, Member, write_members
+from common.run.members import MEANS, Member, combine, write_members
 from common.run.report import write_report
 from common.run.scores import log_loss, topk_accuracy
 from common.run.selection import METRICS, Rule, Subset, outcomes, select
@@ -80,6 +82,7 @@ def blend(options: Blend) -> Path:
             "resamples": RESAMPLES,
             "parts": {
                 name: _scores(table, chosen.members, chosen.mean, listed, name)
+                | _extra_scores(table, chosen.members, chosen.mean, found[chosen.members[0]])
                 for name, table in tables.items()
             },
         }
@@ -123,11 +126,11 @@ def _out(options: Blend, first: Path) -> Path:
 
 
 def _metric(config: dict[str, Any], classes: int) -> str:
-    """The first metric of the run's `best`, where predictions tell it; else top1."""
+    """The first metric of the run's `best`, where it is a mean over images, as `select` needs; else top1."""
     metric = next(iter(config["best"])).removeprefix("valid_")
     if metric in METRICS and (metric != "top5" or classes >= 5):
         return metric
-    print(f"{metric} is not computed for blends: chosen by top-1")
+    print(f"blends are not chosen by {metric}, which is no mean over images: by top-1 instead")
     return "top1"
 
 
@@ -158,6 +161,20 @@ def _scores(
     for row, scores in zip(listed, _scored(table, alone, "arithmetic"), strict=True):
         row[part] = scores
     return _scored(table, [members], mean)[0]
+
+
+def _extra_scores(table: Table, subset: Subset, mean: str, first: Candidate) -> dict[str, Any]:
+    """What the competition's module measures besides, such as the contest's own score; first: of the blend's models."""
+    from common.run.job import load_module  # imports torch, which what cannot be blended need not wait for
+
+    best = []
+    for start in range(0, len(table.ids), ROWS):
+        rows = combine(table.stack[list(subset), start : start + ROWS], mean)
+        best.append((rows.argmax(axis=1), rows.max(axis=1)))
+    predicted, probability = (np.concatenate(part) for part in zip(*best, strict=True))
+    columns = {"id": table.ids, "label": table.labels, "predicted": predicted, "probability": probability}
+    module = load_module(folder.load_config(first.job), first.job / "best.ckpt")
+    return module.extra_scores(pd.DataFrame(columns))
 
 
 def _scored(table: Table, subsets: Sequence[Subset], mean: str) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
         + (f", {known['mean']} mean" if len(members) > 1 else ""),
         *(
             f"{NAMED[metric]} {_said(metric, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
+            + "".join(f", {name} {scores[name]:.4f}" for name in _of_contest(scores))
             for part, scores in parts.items()
         ),
         f"the choice flatters itself by about {_said(metric, abs(known['optimism']))} (bootstrap, "
@@ -42,6 +43,11 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
     lines += [f"run     {out}", f"next    make predict RUN={out}"]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _of_contest(scores: dict[str, Any]) -> list[str]:
+    """What the competition's module measures besides, where it is one number."""
+    return [name for name, value in scores.items() if isinstance(value, float) and name not in NAMED]
 
 
 def _said(metric: str, value: float) -> str:

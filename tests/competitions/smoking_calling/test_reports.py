@@ -1,6 +1,7 @@
 """The three reports on a finished run: by source, latency, orientation."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -8,7 +9,10 @@ import pandas as pd
 import pytest
 
 from common.config.compose import compose
+from common.data import predictions
 from common.data.predictions import read_top
+from common.run.blend import Blend, blend
+from common.run.members import read_members
 from common.run.train import train
 from competitions.smoking_calling import by_source, latency, orientation
 from competitions.smoking_calling.sample import CLASSES, write_sample
@@ -38,6 +42,24 @@ def test_scores_by_source_add_up(run):
     scores = json.loads((run / "scores.json").read_text())
     assert scores["valid_map"] == pytest.approx(whole["map"])
     assert set(scores["valid_by_source"]) == set(parts["source"])
+
+
+def test_a_blend_is_scored_as_the_contest_does(run, tmp_path, capsys):
+    """Of two models that are sure of different pictures, so that both are taken."""
+    copy = shutil.copytree(run, tmp_path / "copy")
+    jobs = [one / "jobs" / "train_fold0" for one in (run, copy)]
+    frame, rows = predictions.read(jobs[0] / "predictions.parquet")
+    labels = frame["label"].to_numpy()
+    turned = np.where(rows.argmax(1)[:, None] == labels[:, None], rows, np.eye(4)[labels] * 0.96 + 0.01)
+    predictions.write(jobs[1] / "predictions.parquet", frame["id"].tolist(), labels, turned)
+    out = blend(Blend(run_dir=[str(run), str(copy)], out=str(tmp_path / "blend"), max=2, mean="arithmetic"))
+    stack = [predictions.read(member.job / "predictions.parquet")[1] for member in read_members(out)[1]]
+    mean = np.mean(stack, axis=0)
+    top = frame[["id", "label"]].assign(predicted=mean.argmax(1), probability=mean.max(1))
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["valid_map"] == pytest.approx(by_source.score(top, CLASSES)["map"])
+    assert scores["valid_by_source"] == by_source.score_by_source(top, CLASSES)
+    assert f", map {scores['valid_map']:.4f}" in capsys.readouterr().out
 
 
 def test_latency_is_measured_with_and_without_views(run):
