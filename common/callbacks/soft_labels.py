@@ -51,7 +51,9 @@ class SoftLabels(pl.Callback):
         self.smoothing = smoothing
         self.num_classes = 0  # K
         self.known = torch.empty(0, dtype=torch.bool)  # (N,) by row of the records table
-        self.row = np.empty(0, np.int64)  # (N,) in what the tables hold of T images; dense, it would be (T, K)
+        self.row = np.empty(
+            0, np.int64
+        )  # (N,) in what the tables hold of T images; dense, it would be (T, K)
         self.classes = np.empty((0, 0), np.uint8)  # (T, M)
         self.kept = np.empty((0, 0), np.float32)  # (T, M) the probabilities of these
         self.rest = np.empty(0, np.float32)  # (T,) that of each other class
@@ -114,7 +116,9 @@ class SoftLabels(pl.Callback):
         rows, device = self.row[index.cpu().numpy()], index.device
         classes = torch.from_numpy(self.classes[rows].astype(np.int64)).to(device)
         kept, rest = (torch.from_numpy(part[rows]).to(device) for part in (self.kept, self.rest))
-        dense = rest[:, None].repeat(1, self.num_classes + 1)  # the last column takes what stands for no class
+        dense = rest[:, None].repeat(
+            1, self.num_classes + 1
+        )  # the last column takes what stands for no class
         return dense.scatter_(1, classes, kept)[:, :-1]
 
     def wrap(self, seams: Seams) -> Seams:

@@ -461,9 +461,7 @@ class ImageData(pl.LightningDataModule):
             return None
         return _read_split(self.stored_split)
 
-    def _near_duplicates(
-        self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None
-    ) -> pd.Series:
+    def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None) -> pd.Series:
         """Groups by comparing pictures, `rows` of the pixels, joined with those of the table.
 
         As this run has stored them, if all are; another run may have grouped without comparing.

@@ -78,9 +78,7 @@ class SmokingCallingData(ImageData):
         images = images_below(test)
         return self._turned(records(self.root, images, [-1] * len(images)))
 
-    def _near_duplicates(
-        self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None
-    ) -> pd.Series:
+    def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None) -> pd.Series:
         """As ImageData's; of prepared pictures groups are known, so that only those without labels are compared.
 
         Pasted pictures are not: they resemble what they are made of.

@@ -27,7 +27,9 @@ def test_several_tables_teach_each_its_own_images(tmp_path):
     soft = SoftLabels([str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")], temperature=1.0)
     soft.read(["w", "x", "y", "z"], 4)
     assert soft.known.tolist() == [False, True, True, True]
-    np.testing.assert_allclose(soft.teacher(torch.tensor([1, 2, 3])), np.stack([first[0], second[0], first[1]]), rtol=1e-5)
+    np.testing.assert_allclose(
+        soft.teacher(torch.tensor([1, 2, 3])), np.stack([first[0], second[0], first[1]]), rtol=1e-5
+    )
 
 
 def test_many_classes_teach_by_what_their_table_keeps(tmp_path):
@@ -64,7 +66,9 @@ def test_many_classes_take_no_more_memory_than_their_table(tmp_path):
     np.testing.assert_allclose(found[2], 0.9 * hard[2] + 0.1 / 5000, rtol=1e-5)
     both = SoftLabels([str(tmp_path / name) for name in ("foreign.parquet", "wide.parquet")])
     both.read(ids, 5000)  # a table of another kind
-    np.testing.assert_allclose(both.teacher(torch.tensor([1000, 3])), [[1 / 5000] * 5000, dense[3]], rtol=1e-4)
+    np.testing.assert_allclose(
+        both.teacher(torch.tensor([1000, 3])), [[1 / 5000] * 5000, dense[3]], rtol=1e-4
+    )
 
 
 def test_temperature_softens_and_other_class_counts_are_refused(tmp_path):

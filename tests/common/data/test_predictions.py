@@ -78,7 +78,7 @@ def test_means_over_folds_are_written_piece_by_piece(tmp_path, monkeypatch):
 def test_what_teachers_say_of_new_pictures_is_written_as_it_is_said(tmp_path, monkeypatch, capsys):
     """All but every third of 3,000 pictures can be read."""
     names = [f"{number:04d}.png" for number in range(3000)]
-    ids, _, rows = random_rows(3000, 600)
+    _, _, rows = random_rows(3000, 600)
     said = {f"unlabelled/{name}": row for name, row in zip(names, rows, strict=True)}
     (tmp_path / "new").mkdir()
     for name in names:

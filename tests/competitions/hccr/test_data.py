@@ -61,9 +61,7 @@ def test_pictures_that_teachers_labelled_join_records_whose_parts_are_known(root
         noise = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
         cv2.imencode(".png", noise)[1].tofile(new / f"{number}.png")
     taught = root.parent / "taught.parquet"
-    predictions.write(
-        taught, ids, np.full(2, -1), np.eye(len(CHARACTERS), dtype=np.float32)[[3, 3]]
-    )
+    predictions.write(taught, ids, np.full(2, -1), np.eye(len(CHARACTERS), dtype=np.float32)[[3, 3]])
     before = data(root, folds=5, fold=0)
     before.setup()
     found = data(root, folds=5, fold=0, unlabelled=str(new), taught=str(taught))
