@@ -80,16 +80,18 @@ class SoftLabels(pl.Callback):
                 raise PodiumError(
                     f"{path}: rows have {class_count(Path(path))} probabilities, the data set has {num_classes} classes"
                 )
-            for frame, *said in kept_batches(Path(path), ("id",)):
+            for frame, classes, kept, others in kept_batches(Path(path), ("id",)):
                 mine = [row for row, image in enumerate(frame["id"]) if image in wanted]
-                found.append(self._sharpened(*(None if part is None else part[mine] for part in said)))
+                found.append(
+                    self._sharpened(classes[mine], kept[mine], None if others is None else others[mine])
+                )
                 row_of |= zip(frame["id"].iloc[mine], range(count, count + len(mine)), strict=True)
                 count += len(mine)
         if not row_of:
             raise PodiumError(
                 f"{self.paths[0]}: none of its ids is among the {len(ids)} images of this data set"
             )
-        self.row = np.array([row_of.get(image, -1) for image in ids])
+        self.row = np.fromiter((row_of.get(image, -1) for image in ids), np.int64, len(ids))
         self.known = torch.from_numpy(self.row >= 0)
         width = max(kept.shape[1] for _, kept, _ in found)  # tables may keep more or fewer classes
         self.classes, self.kept = (
