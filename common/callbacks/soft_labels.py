@@ -51,9 +51,8 @@ class SoftLabels(pl.Callback):
         self.smoothing = smoothing
         self.num_classes = 0  # K
         self.known = torch.empty(0, dtype=torch.bool)  # (N,) by row of the records table
-        self.row = np.empty(
-            0, np.int64
-        )  # (N,) in what the tables hold of T images; dense, it would be (T, K)
+        # what the tables hold of T images: with many classes, dense rows would take a thousand times as much
+        self.row: np.ndarray = np.empty(0, np.int64)  # (N,) in them, -1 for none
         self.classes = np.empty((0, 0), np.uint8)  # (T, M)
         self.kept = np.empty((0, 0), np.float32)  # (T, M) the probabilities of these
         self.rest = np.empty(0, np.float32)  # (T,) that of each other class
@@ -76,11 +75,13 @@ class SoftLabels(pl.Callback):
         wanted, row_of, count = set(ids), dict[str, int](), 0
         found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for path in self.paths:
-            if class_count(Path(path)) != num_classes:
-                raise PodiumError(
-                    f"{path}: rows have {class_count(Path(path))} probabilities, the data set has {num_classes} classes"
-                )
+            of_wide = class_count(Path(path))
             for frame, classes, kept, others in kept_batches(Path(path), ("id",)):
+                known = kept.shape[1] if others is None else of_wide
+                if known != num_classes:
+                    raise PodiumError(
+                        f"{path}: rows have {known} probabilities, the data set has {num_classes} classes"
+                    )
                 mine = [row for row, image in enumerate(frame["id"]) if image in wanted]
                 found.append(
                     self._sharpened(classes[mine], kept[mine], None if others is None else others[mine])
@@ -106,7 +107,7 @@ class SoftLabels(pl.Callback):
         """(classes (n, M), their probabilities (n, M), that of each other class (n,)) at this temperature."""
         outside = self.num_classes - kept.shape[1]
         rest = np.zeros(len(kept), np.float32) if others is None or not outside else others / outside
-        kept, rest = kept ** np.float32(1 / self.temperature), rest ** np.float32(1 / self.temperature)
+        kept, rest = (part.astype(np.float32) ** np.float32(1 / self.temperature) for part in (kept, rest))
         total = kept.sum(axis=1) + outside * rest
         return classes.astype(np.min_scalar_type(self.num_classes)), kept / total[:, None], rest / total
 
