@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from common.errors import PodiumError
-from common.model.backbone_parts import backbone_of, classifiers_of
+from common.model.backbone_parts import WRAPPERS, backbone_of, classifiers_of
 
 BACKBONE = "backbone"
 
@@ -15,8 +15,8 @@ class Freeze(pl.Callback):
     """Keeps modules bit-equal: no gradients, and eval mode, since BatchNorm statistics move in train mode.
 
     Args:
-        modules: names below the network, such as `layer1` or `blocks.0`; `backbone` is everything but the classifier,
-            whatever the network calls it.
+        modules: names below the network, such as `layer1` or `blocks.0`, also where heads of ours stand before them
+            (`backbone.layer1`); `backbone` is everything but the classifier, whatever the network calls it.
         but_last: of their layers, as many at the end learn all the same, with the normalisation that follows them.
             Layers are convolutions and linear maps, in the order in which the network lists them.
         until_epoch: from this epoch on they learn again; null for never.
@@ -63,11 +63,12 @@ class Freeze(pl.Callback):
                 parts, all_but_classifier = backbone_of(net)
                 modules += parts
                 parameters += all_but_classifier
-            elif name in known:
-                modules.append(known[name])
-                parameters += known[name].parameters()
             else:
-                raise PodiumError(_unknown(name, known))
+                found = [known[before + name] for before in WRAPPERS if before + name in known]
+                if not found:
+                    raise PodiumError(_unknown(name, known))
+                modules.append(found[0])
+                parameters += found[0].parameters()
         return _without_last(modules, parameters, self.but_last) if self.but_last else (modules, parameters)
 
 
@@ -95,7 +96,8 @@ def _unknown(name: str, known: dict[str, nn.Module]) -> str:
             "callbacks.freeze.modules: the network does not say which part is its classifier, all the rest being the "
             "backbone; give it a method get_classifier() that returns it, or name modules"
         )
-    near = difflib.get_close_matches(name, known, n=1)
+    names = [child.removeprefix(before) for before in WRAPPERS for child in known if child.startswith(before)]
+    near = difflib.get_close_matches(name, names, n=1)
     top = ", ".join(child for child in known if child and "." not in child)
     return (
         f"callbacks.freeze.modules: the network has no module «{name}»"

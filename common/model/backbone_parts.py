@@ -4,6 +4,9 @@ from typing import Any
 
 from torch import nn
 
+# What may stand before a module's name as its own network knows it: see WithHead, Depths and Branched.
+WRAPPERS = ("", "backbone.", "backbone.trunk.")
+
 
 def classifiers_of(net: nn.Module) -> list[nn.Module]:
     """The part that is new for each set of classes, by the first submodule with timm's `get_classifier()`.

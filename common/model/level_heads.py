@@ -29,6 +29,7 @@ def level_model(
     drop_path: float = 0.0,
     head: Head | None = None,
     branch_from: Mapping[str, str] | None = None,
+    zero_head: bool = False,
 ) -> nn.Module:
     """Any network of timm with one classifier for each level.
 
@@ -38,6 +39,7 @@ def level_model(
     head: makes each classifier; called with in_features and num_classes. None: a linear layer on timm's own pooling.
     branch_from: level → the backbone's last stage, such as `layer4` of a ResNet or `blocks.6` of an EfficientNet:
         the level has a copy of it, and of all that follows it, with the same initial weights.
+    zero_head: without `head`, each level's classifier begins with zeros: see `timm_model`.
     name, pretrained, drop_path, image_size: as in `timm_model`.
     Raises PodiumError for a level or stage that is not there, and as `timm_model`.
     """
@@ -53,7 +55,7 @@ def level_model(
     trunk: Any = make(num_classes=0) if head is None else make(num_classes=1, head=head).backbone
     shape = output_shape(trunk, (1, in_channels, *image_size))
     if head is None:
-        heads = {level: _linear(shape[1], size, dropout) for level, size in sizes.items()}
+        heads = {level: _linear(shape[1], size, dropout, zero_head) for level, size in sizes.items()}
     else:
         heads = {level: fitting_head(head, shape, name, image_size, size) for level, size in sizes.items()}
     branches = dict(branch_from or {})
@@ -193,8 +195,11 @@ def _chosen(sizes: Mapping[str, int], levels: Sequence[str] | None) -> dict[str,
     return {level: size for level, size in sizes.items() if levels is None or level in levels}
 
 
-def _linear(in_features: int, num_classes: int, dropout: float) -> nn.Module:
+def _linear(in_features: int, num_classes: int, dropout: float, zero: bool) -> nn.Module:
     layers = {"dropout": nn.Dropout(dropout), "fc": nn.Linear(in_features, num_classes)}
+    if zero:
+        for parameter in layers["fc"].parameters():
+            nn.init.zeros_(parameter)
     return nn.Sequential(OrderedDict(layers))
 
 

@@ -23,6 +23,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from common.errors import PodiumError
+from common.model.backbone_parts import WRAPPERS
 from common.model.carry_over import Classes, carried
 
 T = TypeVar("T")
@@ -249,11 +250,7 @@ def _prefixes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[s
         words = name.split(".")
         for cut in range(len(words)):
             short = ".".join(words[cut:])
-            for here in (
-                "",
-                "backbone.",
-                "backbone.trunk.",
-            ):  # where a network with heads of ours keeps the rest
+            for here in WRAPPERS:
                 if here + short in own and own[here + short].shape == tensor.shape:
                     votes[name.removesuffix(short), here] += 1
     return votes.most_common(1)[0][0]

@@ -1,8 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
 
 from common.callbacks.freeze import Freeze
 from common.errors import PodiumError
+from common.model.backbones import timm_model
+from common.model.fusion import fused_model
+from common.model.level_heads import level_model
 from common.model.small_resnet import SmallResNet
 
 
@@ -75,3 +80,31 @@ def test_counts_that_leave_nothing_frozen_are_refused():
         Freeze(["backbone"], but_last=-1)
     with pytest.raises(PodiumError, match="but_last=99: the modules have 5 layers"):
         Freeze(["backbone"], but_last=99).set_learning(Module(), False)
+
+
+HEAD = {"_target_": "common.model.heads.CosineHead"}
+SHAPE = {"num_classes": 3, "in_channels": 3, "image_size": (32, 32)}
+
+
+@pytest.mark.parametrize(
+    ("net", "before"),
+    [
+        (partial(timm_model, **SHAPE), ""),
+        (partial(timm_model, **SHAPE, head=HEAD), "backbone."),
+        (partial(level_model, **SHAPE, level_sizes={"group": 2}), "backbone."),
+        (
+            partial(level_model, **SHAPE, level_sizes={"group": 2}, branch_from={"group": "layer4"}),
+            "backbone.trunk.",
+        ),
+        (partial(fused_model, **SHAPE), "backbone.trunk."),
+    ],
+)
+def test_a_modules_own_name_finds_it_behind_heads_of_ours(net, before):
+    module = Module(net("test_resnet"))
+    Freeze(["bn1", "layer1"]).set_learning(module, False)
+    frozen = {name for name, parameter in module.net.named_parameters() if not parameter.requires_grad}
+    own = tuple(f"{before}{name}." for name in ("bn1", "layer1"))
+    assert frozen == {name for name, _ in module.net.named_parameters() if name.startswith(own)} != set()
+    assert not module.net.get_submodule(f"{before}bn1").training
+    with pytest.raises(PodiumError, match="no module «layr1»; did you mean «layer1»"):
+        Freeze(["layr1"]).set_learning(module, False)

@@ -52,6 +52,11 @@ def test_the_leaves_are_those_of_the_plain_network():
     torch.testing.assert_close(ours(images())["leaf"], plain(images()))
 
 
+def test_zero_heads_say_nothing_of_any_level():
+    assert all((logits == 0).all() for logits in model(zero_head=True)(images()).values())
+    assert all((logits != 0).any() for logits in model()(images()).values())
+
+
 @pytest.mark.parametrize("head", [LinearHead, ConvHead, partial(CosineHead, scale=16.0)])
 def test_heads_of_ours_classify_the_map_of_each_level(head):
     size = {"in_channels": 3, "image_size": (96, 96)}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from omegaconf import OmegaConf
 
+from common.build import build
 from common.config.check import check
 from common.config.compose import compose
 from common.data.image_views import ImageViews
@@ -102,3 +104,18 @@ def test_one_training_step_at_224_pixels(name):
     assert torch.isfinite(loss)
     same = [key for key, value in module.net.named_parameters() if torch.equal(value, before[key])]
     assert not same
+
+
+@pytest.mark.parametrize("model", ["timm_cosine", "timm_levels"])
+def test_the_pretrained_recipe_freezes_the_same_layers_behind_heads_of_ours(model):
+    words = [f"model={model}", "model.name=tf_efficientnet_lite0"]
+    config = compose(["experiment=aliproducts_cpu", *words])
+    check(config)
+    network = {**OmegaConf.to_container(config.model), "num_classes": 3, "in_channels": 3, "image_size": (64, 64)}
+    if model == "timm_levels":
+        network |= {"level_sizes": {"level1": 2}, "zero_head": True}
+    module = torch.nn.Module()
+    module.net = build(network)
+    build(OmegaConf.to_container(config.callbacks.freeze)).set_learning(module, False)
+    frozen = [name for name, parameter in module.net.named_parameters() if not parameter.requires_grad]
+    assert frozen and {name.split(".")[1] for name in frozen} == {"conv_stem", "bn1", "blocks"}
