@@ -31,6 +31,8 @@ from common.data.unlabelled import taught_records
 from common.data.views import make_views
 from common.errors import PodiumError
 
+PIECE = 1 << 25  # numbers of images and of probabilities that are computed together, 134 MB each as float32
+
 
 class ImageData(pl.LightningDataModule):
     """Reads records, decodes every image once (into memory or a pack), splits by group, serves batches.
@@ -371,11 +373,20 @@ class ImageData(pl.LightningDataModule):
 
     def in_order(self, rows: np.ndarray, features: Features | None = None) -> DataLoader:
         """These rows as they are, without views: the images, or the features that stand for them."""
-        size = 2 * self.batch_size  # no gradients: twice the batch fits
+        size = self.together()
         batches = [
             [(0, int(row)) for row in rows[start : start + size]] for start in range(0, len(rows), size)
         ]
         return self._loader(self.valid_images if features is None else features, batches)
+
+    def together(self) -> int:
+        """Images that are looked at together where no gradients are kept: twice a batch, or fewer if these are large.
+
+        Batches of a stage that trains on features are larger than what its backbone can look at; with very many classes
+        probabilities take the memory.
+        """
+        pixels_each = int(np.prod(self.preprocessing["size"])) * self.preprocessing["channels"]
+        return max(1, min(2 * self.batch_size, PIECE // max(pixels_each, len(self.class_names))))
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """On the device: uint8 → float32 in [0, 1], and the batch views while training. Features stay as they are."""

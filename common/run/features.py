@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 
-from common.callbacks.freeze import Freeze
 from common.callbacks.progress import duration, note
 from common.data.features import Features
 from common.data.module import ImageData
@@ -39,19 +37,15 @@ def train_on_features(
     job: Path,
     data: ImageData,
     module: ImageClassifier,
-    callbacks: list[Callback],
     precision: str,
     device: torch.device,
 ) -> "SayWhenItPays | None":
     """Give data and module features in place of images where that trains the same model, else leave them alone.
 
-    callbacks: of the job. Returns one more, which says after the first epoch what was saved.
+    module: with what never learns frozen. Returns a callback, which says after the first epoch what was saved.
     Raises PodiumError where `trainer.frozen_features` is true and the stage's recipe does not allow it.
     """
     wanted = config["trainer"]["frozen_features"]
-    for freeze in callbacks:
-        if wanted is not False and isinstance(freeze, Freeze) and freeze.until_epoch is None:
-            freeze.set_learning(module, False)
     if wanted is False or _learning(module):  # where a part of the backbone learns, features change
         if wanted is True:
             raise PodiumError(

@@ -27,6 +27,7 @@ from pytorch_lightning.callbacks import Callback, Timer
 
 from common.build import build
 from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast, SaveSteps, Stopped
+from common.callbacks.freeze import Freeze
 from common.callbacks.history import History
 from common.callbacks.progress import Progress, note
 from common.callbacks.seed_steps import SeedSteps
@@ -51,9 +52,6 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip
-PIECE = (
-    1 << 25
-)  # probabilities predicted together, 134 MB: with very many classes fewer images than a batch has
 
 
 def run_job(job: Path) -> None:
@@ -161,13 +159,14 @@ def make_callbacks(config: dict[str, Any]) -> list[Callback]:
 def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClassifier) -> None:
     """Fit, from the beginning or from `last.ckpt`."""
     options = config["trainer"]
+    own = make_callbacks(config)
+    _freeze(own, module)  # before the trial, which times what the job will compute
     speed = _speed(config, job, module, data.batch_size)
     _lay_out(module, speed["memory_format"])
     _check_metrics(config, module)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
-    own = make_callbacks(config)
     device = device_of(options["accelerator"])
-    on_features = train_on_features(config, job, data, module, own, speed["precision"], device)
+    on_features = train_on_features(config, job, data, module, speed["precision"], device)
     spent = on_features.first if on_features else 0.0  # seconds that count as training
     last = SaveLast(
         str(job / "last.ckpt"), options["save_every_seconds"], every_epoch=on_features is None
@@ -222,6 +221,13 @@ def title(config: dict[str, Any], job: Path) -> str:
     """What lines of this job begin with: nothing where it is the run's only one."""
     place = config["job"]
     return f"{job.name} ({place['number']}/{place['of']})" if place["of"] > 1 else ""
+
+
+def _freeze(callbacks: list[Callback], module: ImageClassifier) -> None:
+    """Freeze what never learns; modules that are frozen for a few epochs learn in most."""
+    for freeze in callbacks:
+        if isinstance(freeze, Freeze) and freeze.until_epoch is None:
+            freeze.set_learning(module, False)
 
 
 def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> None:
@@ -357,7 +363,7 @@ def predict_rows(
     """Probabilities of these rows of the data, in their order: pieces of float32 (N, K)."""
     device = device_of(accelerator)
     module.to(device)
-    together = max(1, min(2 * data.batch_size, PIECE // len(module.class_names)))
+    together = data.together()
     for start in range(0, len(rows), together):
         items = [(0, int(row)) for row in rows[start : start + together]]
         with torch.inference_mode():

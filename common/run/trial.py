@@ -16,6 +16,7 @@ from common.model.deferred import losses
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+LARGEST = 128  # images a step: more take memory and time, and change no ranking
 WORTH = 1.1  # a lower precision must be this much faster than 32 bits to be taken
 
 
@@ -31,8 +32,8 @@ def choose(
     """Time a few training steps for each candidate, or recall an earlier trial of the same model and machine.
 
     Args:
-        module: is copied, not trained.
-        batch_size: images a step.
+        module: is copied, not trained; of frozen parameters no gradient is computed.
+        batch_size: images a step of training; the trial takes at most 128.
         precision, memory_format: fixed by the user; None and "auto" leave the choice to the trial.
         steps: timed steps a candidate, of which the fastest counts; 0 switches the trial off (32 bits, channels_last).
         threads: CPU threads, part of what an earlier trial must have in common.
@@ -45,10 +46,12 @@ def choose(
         return {"precision": precisions[0], "memory_format": formats[0], "images_per_second": {}}
     if steps == 0:
         return {"precision": precisions[0], "memory_format": formats[-1], "images_per_second": {}}
-    shape = (batch_size, module.preprocessing["channels"], *module.preprocessing["size"])
+    images = min(batch_size, LARGEST)
+    shape = (images, module.preprocessing["channels"], *module.preprocessing["size"])
     question = [
         module.hparams["model"],
         len(module.class_names),
+        [name for name, parameter in module.net.named_parameters() if not parameter.requires_grad],
         shape,
         precisions,
         formats,
@@ -75,7 +78,7 @@ def choose(
     for _ in range(steps):  # in turn, so that other work on the machine slows all of them
         for candidate in candidates:
             candidate.step()
-    speeds = {candidate.name: round(batch_size / min(candidate.taken), 1) for candidate in candidates}
+    speeds = {candidate.name: round(images / min(candidate.taken), 1) for candidate in candidates}
     best = max(speeds, key=lambda name: speeds[name] / (1.0 if name.startswith("32") else WORTH))
     choice = {"precision": best.split()[0], "memory_format": best.split()[1], "images_per_second": speeds}
     try:
@@ -103,7 +106,7 @@ class Candidate:
         self.device = device
         self.dtype = PRECISIONS.get(precision)
         net: Any = copy.deepcopy(module.net).to(device)
-        self.net = net.to(memory_format=FORMATS[layout]).train()
+        self.net = net.to(memory_format=FORMATS[layout])  # frozen parts stay in eval mode
         self.loss = copy.deepcopy(module.loss_fn).to(device)
         self.images = torch.rand(shape, device=device).contiguous(memory_format=FORMATS[layout])
         self.labels = torch.arange(shape[0], device=device) % len(module.class_names)

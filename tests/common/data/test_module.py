@@ -52,6 +52,18 @@ def test_the_split_is_stored_and_taken_up_again(root, tmp_path):
     assert data(root, tmp_path / "third", seed=99).table["part"].tolist() != first.table["part"].tolist()
 
 
+def test_images_looked_at_together_are_bounded_by_their_pixels_and_their_classes(root, tmp_path):
+    small = data(root, tmp_path / "run", batch_size=12)
+    assert [len(batch["index"]) for batch in small.in_order(np.arange(48))] == [24, 24]
+    assert small.together() == 24
+    large = data(root, tmp_path / "large", batch_size=2048, in_memory_bytes=0)
+    large.preprocessing |= {"size": [224, 224], "channels": 3}
+    assert large.together() * 224 * 224 * 3 * 4 <= 2**27 < (large.together() + 1) * 224 * 224 * 3 * 4
+    large.preprocessing |= {"size": [16, 16]}
+    large.class_names = ["a"] * 50_030
+    assert large.together() == 2**25 // 50_030
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_validation_serves_every_image_once_in_order(root, tmp_path, workers):
     found = data(root, tmp_path / "run", workers=workers)

@@ -5,8 +5,11 @@ import json
 import pytest
 import torch
 
+from common.callbacks.freeze import Freeze
 from common.model.classifier import ImageClassifier
-from common.run import trial
+from common.run import folder, trial
+from common.run.job import run_job
+from common.run.stages import jobs_of
 from tests.toys import CLASSES
 
 
@@ -72,3 +75,49 @@ def test_what_the_user_fixes_is_not_tried():
         "channels_last",
         {},
     )
+
+
+def test_what_is_frozen_is_not_timed_as_if_it_learned(cache):
+    """No gradients, no change of mode, and another trial than that of the network that learns."""
+    net = module()
+    whole = choose(net)
+    Freeze(["backbone"]).set_learning(net, False)
+    candidate = trial.Candidate(net, (4, 1, 16, 16), torch.device("cpu"), "32-true", "contiguous")
+    state = {name: value.clone() for name, value in candidate.net.state_dict().items()}
+    learning = []
+    candidate.net.zero_grad = lambda **_: learning.extend(
+        name for name, parameter in candidate.net.named_parameters() if parameter.grad is not None
+    )
+    candidate.step()
+    assert learning == ["6.weight", "6.bias"]
+    assert all(torch.equal(value, state[name]) for name, value in candidate.net.state_dict().items())
+    assert choose(net) != whole and len(list(cache.iterdir())) == 2
+
+
+def test_a_job_freezes_before_its_trial(toy, tmp_path, monkeypatch):
+    seen = []
+
+    def remember(net, *_):
+        seen.extend(name for name, parameter in net.net.named_parameters() if parameter.requires_grad)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "choose", remember)
+    config = toy("callbacks.freeze.modules=[backbone]")
+    job = tmp_path / "run" / "jobs" / "train_fold0"
+    folder.write_config(job, jobs_of(config)[0][0].config)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job)
+    assert seen == ["6.weight", "6.bias"]
+
+
+def test_a_trial_takes_no_more_images_than_it_needs(monkeypatch):
+    shapes = []
+    plain = trial.Candidate.__init__
+
+    def remember(self, net, shape, *others):
+        shapes.append(shape)
+        plain(self, net, shape, *others)
+
+    monkeypatch.setattr(trial.Candidate, "__init__", remember)
+    trial.choose(module(), 2048, torch.device("cpu"), "32-true", "auto", 1, threads=1)
+    assert shapes == [(128, 1, 16, 16)] * 2
