@@ -22,13 +22,13 @@ BLOCK = 1 << 23  # probabilities sorted together, which takes 12 bytes each
 def write(
     path: Path,
     ids: list[str],
-    labels: np.ndarray,
+    labels: np.ndarray | list[int],
     probabilities: np.ndarray | Iterable[np.ndarray],
     folds: np.ndarray | None = None,
 ) -> None:
     """Write the rows in the given order, whole or not at all.
 
-    probabilities: float32 (N, K), or pieces of it as they are computed.
+    probabilities: float32 (N, K), or pieces of it as they are computed; lists of ids and labels may grow with them.
     """
     partial = path.with_name(f".{path.name}.partial")
     pieces = [probabilities] if isinstance(probabilities, np.ndarray) else probabilities

@@ -1,7 +1,9 @@
 """The verb `evaluate`: scores of a run on labelled pictures."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,6 @@ from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import read_folds
-from common.run.scores import score_rows
 
 # part of a run's data → what it is good for, the most honest first
 HELD_OUT = {
@@ -43,7 +44,7 @@ def evaluate(options: Evaluate) -> Path:
     own = _held_out(run) if options.input is None else None
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
-    from common.run.job import make_data
+    from common.run.job import make_data, score_table
 
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     if own is not None and options.data:
@@ -60,22 +61,40 @@ def evaluate(options: Evaluate) -> Path:
         what += f", {trained_on} of them trained on by this run, which flatters it"
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]
-    found = list(ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad))
-    if not found:
+    rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad)
+    out = Path(options.out) if options.out else run / "evaluation"
+    file = out / "predictions.parquet"
+    if not _write(file, table.set_index("id")["label"].to_dict(), rows):
         raise PodiumError(
             f"none of the {len(table)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
         )
-    labels = table.set_index("id")["label"].loc[[image for image, _ in found]].to_numpy()
-    probabilities = np.stack([row for _, row in found])
-    scores = score_rows(labels, probabilities, ensemble.class_names)
-    out = Path(options.out) if options.out else run / "evaluation"
-    out.mkdir(parents=True, exist_ok=True)
+    scores = score_table(file, ensemble.modules[0], ensemble.class_names)
     said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}
     folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), **said})
     pd.DataFrame(scores["per_class"]).to_csv(out / "class_scores.csv", index=False)
-    predictions.write(out / "predictions.parquet", [image for image, _ in found], labels, probabilities)
     _print(scores, f"{what} ({ensemble.how})", bad, out)
     return out
+
+
+def _write(file: Path, label_of: dict[str, int], rows: Iterator[tuple[str, np.ndarray]]) -> bool:
+    """Write predictions as they are computed, with at most 1,024 of them in memory; whether there are any.
+
+    label_of: image → label. rows: image, probabilities float32 (K,).
+    """
+    ids: list[str] = []
+    labels: list[int] = []
+
+    def pieces() -> Iterator[np.ndarray]:
+        while piece := list(islice(rows, predictions.ROWS)):
+            ids.extend(image for image, _ in piece)
+            labels.extend(label_of[image] for image, _ in piece)
+            yield np.stack([probabilities for _, probabilities in piece])
+
+    found = pieces()
+    first = next(found, None)
+    if first is not None:
+        predictions.write(file, ids, labels, chain([first], found))
+    return first is not None
 
 
 def _folders(source: str, class_names: list[str]) -> tuple[pd.DataFrame, str]:

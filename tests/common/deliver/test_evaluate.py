@@ -4,12 +4,14 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from common.config.options import parse
 from common.data import predictions
 from common.deliver.evaluate import Evaluate, evaluate
 from common.errors import PodiumError
+from common.model.classifier import ImageClassifier
 from common.run import folder
 from common.run.members import Member, read_folds, write_members
 
@@ -83,3 +85,26 @@ def test_where_every_picture_may_have_been_trained_on_input_is_asked_for(run, tm
     copied(run, tmp_path / "run", parts, 2)
     with pytest.raises(PodiumError, match=r"no part that no model saw.*INPUT="):
         evaluate(parse(Evaluate, [f"run_dir={tmp_path / 'run'}"]))
+
+
+def test_what_a_competition_measures_besides_is_scored_too(run, monkeypatch):
+    monkeypatch.setattr(ImageClassifier, "extra_scores", lambda _, table: {"rows": sorted(table["id"])})
+    scores = folder.load_json(evaluate(parse(Evaluate, [f"run_dir={run}"])) / "scores.json")
+    known = read_folds(run)
+    assert scores["rows"] == sorted(known["id"][known["part"] == "valid"])
+
+
+def test_predictions_are_written_in_pieces_without_the_unreadable(run, root, tmp_path, monkeypatch):
+    for number in range(5):
+        (tmp_path / "some" / "ring").mkdir(parents=True, exist_ok=True)
+        shutil.copy(f"{root}/ring/{number}.png", tmp_path / "some" / "ring")
+    (tmp_path / "some" / "ring" / "2.png").write_bytes(b"")
+    words = [f"run_dir={run}", f"input={tmp_path / 'some'}", "batch_size=1"]
+    one = evaluate(parse(Evaluate, [*words, f"out={tmp_path / 'one'}"]))
+    monkeypatch.setattr(predictions, "ROWS", 2)
+    two = evaluate(parse(Evaluate, [*words, f"out={tmp_path / 'two'}"]))
+    assert pq.ParquetFile(two / "predictions.parquet").num_row_groups == 2
+    (frame, rows), (again, same) = (predictions.read(out / "predictions.parquet") for out in (one, two))
+    assert frame["id"].tolist() == again["id"].tolist() == [f"ring/{number}.png" for number in (0, 1, 3, 4)]
+    assert (rows == same).all()
+    assert folder.load_json(two / "scores.json")["unreadable"] == 1
