@@ -32,6 +32,7 @@ class AliproductsData(ImageData):
 
     Args:
         list: what is trained on: train (all), balance (at most 400 of a class) or reliable (what cleaning has kept).
+            Cleaning leaves out of training alone: what the run's split holds out stays, whatever the list says of it.
         window: [least, most] images, in that list, that a class must have to be among the classes; null: no bound.
         reliable: list of cleaning (see common/data/reliable.py), for «reliable»; null: the
             stage's own (clean_from), or `reliable_train.parquet` in the run folder.
@@ -57,16 +58,16 @@ class AliproductsData(ImageData):
             raise PodiumError(f"data.list must be one of {', '.join(LISTS)}, got {list}")
         self.train_list = list
         self.window = bounds(window)
-        own = self.cleaned or self.folder / "reliable_train.parquet"
-        self.reliable = Path(reliable) if reliable else own
+        if list == "reliable":
+            own = self.cleaned or self.folder / "reliable_train.parquet"
+            self.cleaned = Path(reliable) if reliable else own
         self.settings = Settings(balance)
-        self.level_names: dict[str, Any] = {}  # level → node of each of its numbers
 
     def records(self) -> tuple[pd.DataFrame, list[str]]:
         prepared = self.prepare()
         classes = pd.read_parquet(prepared / "classes.parquet")
-        table = self._chosen(prepared, classes["class_id"].tolist())
-        counts = np.bincount(table["label"], minlength=len(classes))
+        table, trained = self._chosen(prepared, classes["class_id"].tolist())
+        counts = np.bincount(table["label"][trained], minlength=len(classes))
         inside = (counts >= self.window[0]) & (counts <= self.window[1])
         if not inside.any():
             most = f"{counts.max():,}" if len(table) else "no"
@@ -110,20 +111,25 @@ class AliproductsData(ImageData):
             self.root, prepared_folder(PREPARED.resolve(), self.root, self.settings), self.settings
         )
 
-    def _chosen(self, prepared: Path, class_names: list[str]) -> pd.DataFrame:
-        """id and label of the images of the chosen list."""
-        if self.train_list == "balance":
-            return _rows(prepared, "balance_train")
-        table = _rows(prepared, "train")
-        if self.train_list == "train":
-            return table
+    def _chosen(self, prepared: Path, class_names: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+        """id and label of images, and bool (N,): which of them are in the chosen list.
+
+        Of what cleaning has not kept, pictures stay that the run's split knows; without a split all do, to be divided.
+        """
+        table = _rows(prepared, "balance_train" if self.train_list == "balance" else "train")
+        if self.train_list != "reliable":
+            return table, np.ones(len(table), bool)
+        assert self.cleaned is not None
         alone = table.assign(train_only=False, group=table["id"])
-        return table[repeats(alone, class_names, self.reliable) > 0].reset_index(drop=True)
+        kept = repeats(alone, class_names, self.cleaned) > 0
+        splits = [path for path in (self.folder / "folds.csv", self.stored_split) if path and path.is_file()]
+        known = [pd.read_csv(path, usecols=["id"], dtype=str)["id"] for path in splits[:1]]
+        there = kept | table["id"].isin(known[0]).to_numpy() if known else np.ones(len(table), bool)
+        return table[there].reset_index(drop=True), kept[there]
 
     def _take_levels(self, chosen: pd.DataFrame) -> None:
         for name in (column for column in chosen if column.startswith("level")):
-            codes, nodes = pd.factorize(chosen[name], sort=True)
-            self.levels[name], self.level_names[name] = codes.tolist(), nodes.tolist()
+            self.levels[name] = pd.factorize(chosen[name], sort=True)[0].tolist()
 
     def _save(self, chosen: pd.DataFrame) -> None:
         """`classes_<list>_<least>-<most>.csv` in the run folder: label → class, and how many images it has."""

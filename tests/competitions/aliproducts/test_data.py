@@ -61,8 +61,6 @@ def test_levels_go_from_fine_to_coarse_without_gaps(root):
     _, names = found.records()
     assert names == ["00002", "00010", "00011"]
     assert found.levels == {"level2": [1, 2, 0], "level1": [1, 1, 0]}
-    assert found.level_names == {
-        "level2": ["Drinks > Juice", "Fruit > Apple", "Fruit > Pear"], "level1": ["Drinks", "Fruit"]}  # fmt: skip
 
 
 def test_the_balanced_list(tmp_path, monkeypatch):
@@ -92,9 +90,44 @@ def test_the_reliable_list_is_what_cleaning_has_kept(root, suffix):
     )
     path = root.parent / f"list.{suffix}"
     table.to_parquet(path) if suffix == "parquet" else table.to_csv(path, index=False)
-    found, _ = data(root, list="reliable", reliable=str(path)).records()
-    assert found.loc[found["part"].isna(), "id"].tolist() == table["id"][table["kept"]].tolist()
-    assert found["part"].notna().sum() == 8
+    found = data(root, list="reliable", reliable=str(path))
+    found.setup()
+    kept = table["id"][table["kept"]].tolist()
+    assert found.table.iloc[found.rows("train")]["id"].tolist() == kept
+    assert len(found.rows("valid")) == 8
+    saved = pd.read_csv(root.parent / "run" / "classes_reliable_1-.csv", dtype={"class_id": str})
+    assert (
+        saved.set_index("class_id")["images"].to_dict()
+        == table["class"][table["kept"]].value_counts().to_dict()
+    )
+
+
+@pytest.mark.parametrize("folds", [None, 2])
+@pytest.mark.parametrize("begun", [False, True], ids=["first", "after a stage on the balanced list"])
+def test_cleaning_leaves_out_of_training_alone(tmp_path, monkeypatch, begun, folds):
+    monkeypatch.chdir(tmp_path)
+    root = write_layout(tmp_path / "root", {2: 120, 5: 12}, held=0)
+    others = {"score": 0.2, "folds": folds, "fold": 0 if folds else None}
+    judged = data(root, list="balance", folder=str(tmp_path / ("run" if begun else "judge")), **others)
+    judged.setup()
+    known = judged.table[judged.table["part"] == "train"]
+    kept = np.arange(len(known)) % 4 > 0
+    names = [judged.class_names[label] for label in known["label"]]
+    pd.DataFrame({"id": known["id"], "class": names, "kept": kept}).to_csv(tmp_path / "list.csv", index=False)
+    found = data(root, list="reliable", reliable=str(tmp_path / "list.csv"), window=[2, None], **others)
+    found.setup()
+    trained = found.table.iloc[found.rows("train")]
+    assert set(trained["id"]) <= set(known["id"][kept])
+    if begun:  # the split is the one that was judged by
+        assert set(found.table["id"]) == set(judged.table["id"])
+        for part in ("valid", "score"):
+            held = [one.table["id"].iloc[one.rows(part)].tolist() for one in (found, judged)]
+            assert held[0] == held[1]
+        assert set(trained["id"]) == set(known["id"][kept]) & set(
+            judged.table["id"].iloc[judged.rows("train")]
+        )
+    else:
+        assert len(found.rows("score")) == pytest.approx(0.2 * 132, abs=2) and len(found.rows("valid"))
 
 
 def test_the_reliable_list_of_the_run_is_the_default_and_must_be_there(root):
