@@ -19,7 +19,8 @@ class LongTailMetrics(ValidationMetrics):
     Args:
         num_classes: of the leaves.
         levels: level above → parent of each leaf class, K numbers. Each level has `valid_<level>_top1`,
-            `valid_<level>_gap` and `valid_<level>_class_accuracy`, where a class is as probable as its leaves together.
+            `valid_<level>_gap` and `valid_<level>_class_accuracy`, where the parent of the most probable leaf is
+            predicted: see `level_scores` in common/model/long_tail_scores.py.
     """
 
     def __init__(self, num_classes: int, levels: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -40,10 +41,11 @@ class LongTailMetrics(ValidationMetrics):
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """probabilities: float (B, K), rows sum to 1; labels: int64 (B,); both of the leaves."""
         super().update(probabilities, labels)
-        self.leaf.update(probabilities, labels)
+        confidences, predicted = probabilities.max(dim=1)
+        self.leaf.update(confidences, predicted, labels)
         for level, metrics in self.levels.items():
-            parent = self.parents[level]
-            metrics.update(target_at_level(probabilities, parent), target_at_level(labels, parent))
+            said, right = (target_at_level(classes, self.parents[level]) for classes in (predicted, labels))
+            metrics.update(confidences, said, right)
 
     def compute(self) -> dict[str, Tensor]:
         values = super().compute()
@@ -77,9 +79,8 @@ class BestGuesses(Metric):
         for name in ("hits", "images"):
             self.add_state(name, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        """probabilities: float (B, K); labels: int64 (B,)."""
-        confidences, predicted = probabilities.max(dim=1)
+    def update(self, confidences: Tensor, predicted: Tensor, labels: Tensor) -> None:
+        """confidences: float (B,), the probabilities of what is predicted; predicted, labels: int64 (B,)."""
         correct = predicted == labels
         self.confidences.append(confidences)
         self.correct.append(correct.to(torch.uint8))  # not every backend gathers bool

@@ -8,6 +8,8 @@ The mean accuracy over classes weighs rare classes like frequent ones. The AliPr
 is the mean average precision (common/model/mean_ap.py), so its name is `class_accuracy`.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,24 @@ def long_tail_scores(
     accuracy = class_accuracy(labels, predicted, num_classes)
     gap = global_average_precision(labels == predicted, confidences)
     return {"gap": gap, "class_accuracy": accuracy, "mean_error": 1 - accuracy}
+
+
+def level_scores(
+    labels: NDArray, predicted: NDArray, confidences: NDArray, levels: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, float]]:
+    """Level above → `top1` and the scores of `long_tail_scores`, where the parent of the leaf predicted is predicted.
+
+    It is predicted as confidently as the leaf: what is said of a picture is one leaf, and its ancestors follow.
+
+    labels, predicted, confidences: of the leaves, as above. levels: level → parent of each leaf class, K numbers.
+    """
+    found = {}
+    for level, parents in levels.items():
+        parent = np.asarray(parents)
+        right, said = parent[labels], parent[predicted]
+        scores = long_tail_scores(right, said, confidences, int(parent.max()) + 1)
+        found[level] = {"top1": float((right == said).mean()), **scores}
+    return found
 
 
 def global_average_precision(correct: NDArray, confidences: NDArray) -> float:

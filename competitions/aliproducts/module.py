@@ -2,18 +2,18 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from common.model.classifier import ImageClassifier
 from common.model.long_tail_metrics import LongTailMetrics
-from common.model.long_tail_scores import long_tail_scores
+from common.model.long_tail_scores import level_scores, long_tail_scores
 
 
 class AliproductsModule(ImageClassifier):
     """Products of very many classes; `valid_gap` and `valid_class_accuracy` may choose checkpoints.
 
-    The latter is what the contest calls MAP. Both are measured at every level of the product tree as well.
+    The latter is what the contest calls MAP. Both are measured at every level of the product tree as well, by the
+    parent of the leaf that is predicted.
 
     Args:
         others: see ImageClassifier.
@@ -25,15 +25,10 @@ class AliproductsModule(ImageClassifier):
         self.metrics = LongTailMetrics(len(self.class_names), self.hparams["levels"])
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
-        """gap, class_accuracy, mean_error; and `levels`, where the parent of the most probable class is predicted."""
+        """gap, class_accuracy, mean_error; and `levels`: see common/model/long_tail_scores.py."""
         label, predicted, probability = (
             table[name].to_numpy() for name in ("label", "predicted", "probability")
         )
         scores: dict[str, Any] = long_tail_scores(label, predicted, probability, len(self.class_names))
-        by_level = {}
-        for level, parents in self.hparams["levels"].items():
-            parent = np.asarray(parents)
-            right, said = parent[label], parent[predicted]
-            found = long_tail_scores(right, said, probability, int(parent.max()) + 1)
-            by_level[level] = {"top1": float((right == said).mean()), **found}
+        by_level = level_scores(label, predicted, probability, self.hparams["levels"])
         return super().extra_scores(table) | scores | ({"levels": by_level} if by_level else {})

@@ -131,7 +131,8 @@ def score_table(options: ManyClasses) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from common.run.long_tail import score_long_tail
+    from common.data.predictions import read_top
+    from common.model.long_tail_scores import long_tail_scores
 
     labels, predicted, confidences = _predictions(options)
     schema = {"id": pa.string(), "label": pa.int64(), "classes": pa.list_(pa.int32(), 32)}
@@ -156,7 +157,9 @@ def score_table(options: ManyClasses) -> dict[str, Any]:
         del labels, predicted, confidences
         before = reset_peak()
         begin = time.perf_counter()
-        found = score_long_tail(path, options.classes)
+        top = read_top(path)
+        columns = [top[name].to_numpy() for name in ("label", "predicted", "probability")]
+        found = long_tail_scores(*columns, options.classes)
         return _found(time.perf_counter() - begin, peak(), before) | {"gap": round(found["gap"], 5)}
 
 

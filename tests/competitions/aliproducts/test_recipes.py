@@ -111,7 +111,12 @@ def test_the_pretrained_recipe_freezes_the_same_layers_behind_heads_of_ours(mode
     words = [f"model={model}", "model.name=tf_efficientnet_lite0"]
     config = compose(["experiment=aliproducts_cpu", *words])
     check(config)
-    network = {**OmegaConf.to_container(config.model), "num_classes": 3, "in_channels": 3, "image_size": (64, 64)}
+    network = {
+        **OmegaConf.to_container(config.model),
+        "num_classes": 3,
+        "in_channels": 3,
+        "image_size": (64, 64),
+    }
     if model == "timm_levels":
         network |= {"level_sizes": {"level1": 2}, "zero_head": True}
     module = torch.nn.Module()
