@@ -4,6 +4,7 @@ import itertools
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import pytorch_lightning as pl
@@ -144,6 +145,21 @@ def test_yardstick_and_ours_train_on_one_split_for_the_same_time(words):
     assert (found["seconds taken"] >= 1).all() and (found["images seen"] > 0).all()
     assert found["top-1 %"].between(0, 100).all()
     assert (found["top-1 %"] + found["error %"]).round(2).eq(100).all()
+
+
+def test_a_yardstick_of_several_jobs_is_refused_with_what_to_do(words):
+    with pytest.raises(PodiumError, match=r"2 jobs: head_fold0, open_fold0\. .* stages\.<name>=null"):
+        yardstick.main([*words, "+stages.head.folds=null", "+stages.open.folds=null"])
+
+
+def test_a_yardstick_reads_pictures_as_the_data_set_does(words, tmp_path):
+    """Whatever a path may be: the pictures are those that `data.pictures` gives, without the recipe's fit."""
+    data = job.make_data(with_data(recipe(words)), tmp_path / "run")
+    data.setup()
+    data.pictures = lambda table, at_least=None: lambda row: np.full((5, 9, 1), row, np.uint8)
+    found = yardstick.pictures(data, 4)
+    assert found.shape == (len(data.table), 1, 4, 4)
+    assert (found == torch.arange(len(found)).view(-1, 1, 1, 1)).all()
 
 
 def test_a_bare_network_learns_within_its_seconds():

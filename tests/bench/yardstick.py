@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from common.config.overrides import quote
 from common.data import pixels
 from common.data.batch_views import Affine, Flip
-from common.data.images import fit, read
+from common.data.images import fit
 from common.data.module import ImageData
 from common.data.randomness import view_key
 from common.errors import PodiumError
@@ -60,7 +59,7 @@ class Plain:
 PHOTOS = Plain(
     "tf_efficientnet_lite0", "pip", 112, 32, 1e-3, 0.0, flip=True, channels_last=True, features_side=160
 )
-YARDSTICKS = {"aliproducts": PHOTOS, "smoking_calling": PHOTOS}
+YARDSTICKS = {"aliproducts": PHOTOS, "garbage": PHOTOS, "smoking_calling": PHOTOS}
 
 NOTES = (
     "ours at the end: the last validation of run/job.py's training, without test-time views, as the yardstick's",
@@ -92,6 +91,7 @@ def main(words: Sequence[str]) -> None:
     """Train both in turn, print the table and write it to `runs/bench/<time>/yardstick.{csv,md}`."""
     options, given = options_and_recipe(Yardstick, words)
     config = with_data(recipe(given))
+    _check_single(config)
     out = table.new_folder()
     job.quiet_lightning()
     data = job.make_data(config, out)
@@ -120,6 +120,16 @@ def main(words: Sequence[str]) -> None:
             table.write(out, "yardstick", [*rows, *_means(rows)], notes)
     print((out / "yardstick.md").read_text(encoding="utf-8"))
     print(f"written to {out}")
+
+
+def _check_single(config: dict[str, Any]) -> None:
+    """Raise PodiumError for a recipe of several jobs: what they score and take together is not what one scores."""
+    names = [one.name for wave in jobs_of(config) for one in wave]
+    if len(names) > 1:
+        raise PodiumError(
+            f"bench=yardstick trains one model for the seconds given, and this recipe has {len(names)} jobs: "
+            f"{', '.join(names)}. Take a recipe without stages, or leave one of them: stages.<name>=null for the others"
+        )
 
 
 def yardstick(
@@ -173,10 +183,10 @@ def network(plain: Plain, data: ImageData) -> nn.Module:
 
 
 def pictures(data: ImageData, side: int) -> Tensor:
-    """All pictures of the data, in its order: uint8 (N, C, side, side)."""
+    """All pictures of the data as they are, stretched, in its order: uint8 (N, C, side, side)."""
     assert data.table is not None
-    small = partial(_small, channels=data.preprocessing["channels"], side=side)
-    decoded, *_ = pixels.decode(data.table["path"].tolist(), small)
+    picture = data.pictures(data.table)
+    decoded, *_ = pixels.decode(range(len(data.table)), lambda row: fit(picture(row), (side, side)))
     return torch.from_numpy(decoded.stack(range(len(decoded)))).permute(0, 3, 1, 2).contiguous()
 
 
@@ -261,10 +271,6 @@ def duration(seconds: int) -> str:
     """DD:HH:MM:SS, as trainer.max_time wants it."""
     minutes, hours = seconds // 60, seconds // 3600
     return f"{hours // 24:02d}:{hours % 24:02d}:{minutes % 60:02d}:{seconds % 60:02d}"
-
-
-def _small(path: str, channels: int, side: int) -> np.ndarray:
-    return fit(read(path, channels), (side, side))
 
 
 def _row(scores: dict[str, Any], yardstick_top1: float) -> dict[str, Any]:
