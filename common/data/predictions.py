@@ -54,6 +54,19 @@ def write(
     partial.replace(path)
 
 
+def join(path: Path, parts: Sequence[Path]) -> None:
+    """Write the rows of tables of the same classes into one, in order, and remove them."""
+    partial = path.with_name(f".{path.name}.partial")
+    with pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
+        for part in parts:
+            file = pq.ParquetFile(part)
+            for group in range(file.num_row_groups):
+                writer.write_table(file.read_row_group(group))
+    partial.replace(path)
+    for part in parts:
+        part.unlink()
+
+
 def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
     """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time."""
     number = class_count(path)

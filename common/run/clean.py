@@ -20,6 +20,8 @@ from common.run.job import load_module, make_data, predict_rows
 from common.run.members import read_folds
 from common.run.stages import job_name, out_of_fold_path, reliable_list, stages_of
 
+KEPT_ROWS = 20_000  # images whose predictions are kept together: what a kill costs
+
 
 def write_reliable(run: Path, config: dict[str, Any]) -> None:
     """Write the list that a stage trains on, if it has one, unless it is there.
@@ -73,7 +75,7 @@ def judgements(path: Path) -> pd.DataFrame:
 def _own_predictions(run: Path, origin: str, ends: list[Path]) -> Path:
     """What a stage's model says of its own training images, as it was at the end of training.
 
-    Not its best checkpoint: validation labels have chosen that.
+    Not its best checkpoint: validation labels have chosen that. Killed, it goes on after the parts that are written.
     """
     path = run / "cleaning" / f"{origin}.parquet"
     if _is_newer(path, ends):
@@ -89,8 +91,19 @@ def _own_predictions(run: Path, origin: str, ends: list[Path]) -> Path:
     module = load_module(config, last if last.exists() else job / "best.ckpt")
     table = data.table.iloc[rows]
     torch.set_num_threads(config["trainer"]["threads"] or torch.get_num_threads())
-    pieces = predict_rows(module, data, rows, config["trainer"]["accelerator"])
-    predictions.write(path, table["id"].tolist(), table["label"].to_numpy(), pieces)
+    print(
+        f"stage {origin}: its model predicts its own {len(rows):,} training images, to clean them", flush=True
+    )
+    parts = []
+    for number, start in enumerate(range(0, len(rows), KEPT_ROWS)):
+        part = path.with_name(f".{origin}.{number}.parquet")
+        parts.append(part)
+        if not _is_newer(part, ends):
+            several = slice(start, start + KEPT_ROWS)
+            pieces = predict_rows(module, data, rows[several], config["trainer"]["accelerator"])
+            ids, labels = table["id"].iloc[several].tolist(), table["label"].iloc[several].to_numpy()
+            predictions.write(part, ids, labels, pieces)
+    predictions.join(path, parts)
     return path
 
 
