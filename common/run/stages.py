@@ -57,6 +57,7 @@ def jobs_of(config: dict[str, Any]) -> list[list[Job]]:
     waves: list[list[Job]] = []
     stages = stages_of(config)
     count = sum(stage["folds"] or 1 for stage in stages.values())
+    unseen = _lead_to_judges(stages)
     for name, stage in stages.items():
         recipe = stage["recipe"]
         of_data = {key: config["data"].get(key) for key in ("root", "sample") if key in config["data"]}
@@ -71,12 +72,28 @@ def jobs_of(config: dict[str, Any]) -> list[list[Job]]:
                 "number": sum(map(len, waves)) + fold + 1,
                 "of": count,
                 "init_from": stage["init_from"],
+                "init_at": "last.ckpt" if name in unseen else "best.ckpt",
                 "soft_labels_from": stage["soft_labels_from"],
                 "clean": _clean(name, stages),
             }
             wave.append(Job(name, fold, _needs(stage, stages, fold), {**whole, "job": place}))
         waves.append(wave)
     return waves
+
+
+def _lead_to_judges(stages: dict[str, dict[str, Any]]) -> set[str]:
+    """Stages whose model cleans training images (`clean_by: original`) and those that it began with.
+
+    They start from the end of the stage before: its best checkpoint was chosen by validation labels, which must have no
+    say in what is trained on.
+    """
+    found: set[str] = set()
+    for stage in stages.values():
+        name = stage["clean_from"] if stage["clean_by"] == "original" else None
+        while name in stages and name not in found:
+            found.add(name)
+            name = stages[name]["init_from"]
+    return found
 
 
 def _needs(stage: dict[str, Any], stages: dict[str, dict[str, Any]], fold: int) -> tuple[str, ...]:
@@ -114,19 +131,21 @@ def reliable_list(config: dict[str, Any], run: Path) -> Path | None:
 def init_checkpoint(config: dict[str, Any], run: Path) -> Path | None:
     """The checkpoint that a job's weights start from, or None.
 
-    It is that of the same fold of an earlier stage, of the last stage of another run, or a file.
+    It is that of the same fold of an earlier stage, of the last stage of another run, or a file. Of an earlier stage it
+    is the best, or the last where the job leads to one that cleans.
     """
     origin, fold = config["job"]["init_from"], config["job"]["fold"] or 0
     if origin is None:
         return None
-    of_stage = run / "jobs" / job_name(origin, fold) / "best.ckpt"
-    if of_stage.parent.is_dir():
-        return of_stage
+    of_stage = run / "jobs" / job_name(origin, fold)
+    if of_stage.is_dir():
+        last = of_stage / config["job"].get("init_at", "best.ckpt")
+        return last if last.exists() else of_stage / "best.ckpt"
     path = Path(origin)
     if path.is_file():
         return path
-    last = list(stages_of(folder.load_config(path)))[-1]
-    found = path / "jobs" / job_name(last, fold)
+    final = list(stages_of(folder.load_config(path)))[-1]
+    found = path / "jobs" / job_name(final, fold)
     if not folder.is_done(found):
         raise PodiumError(f"init_from: there is no finished {found} to start fold {fold} from")
     return found / "best.ckpt"

@@ -6,7 +6,7 @@ import pytest
 
 from common.data import predictions
 from common.errors import PodiumError
-from common.run import folder
+from common.run import clean, folder
 from common.run.candidates import Candidate
 from common.run.clean import judgements, write_reliable
 from common.run.clean_rules import doubtful
@@ -20,9 +20,10 @@ STAGE = {"folds": None, "init_from": None, "soft_labels_from": None, "recipe": {
 STAGE |= {"clean_by": "out_of_fold", "stable_classes": None, "stable_score": 0.75}
 STAGES = {
     "judge": STAGE | {"folds": 2},
-    "plain": STAGE,
+    "start": STAGE,
+    "plain": STAGE | {"init_from": "start"},
     "believed": STAGE | {"clean_from": "judge"},
-    "right": STAGE | {"clean_from": "plain", "clean_by": "original"},
+    "right": STAGE | {"clean_from": "plain", "clean_by": "original", "init_from": "plain"},
 }
 
 
@@ -98,12 +99,22 @@ def test_jobs_wait_for_those_that_judge(config):
     assert needs["right_fold0"] == ("plain_fold0",)
 
 
+def test_no_checkpoint_that_validation_chose_leads_to_a_judge(run):
+    began = {
+        job: folder.load_json(run / "jobs" / f"{job}_fold0" / "init.json")["from"]
+        for job in ("plain", "right")
+    }
+    assert began["plain"].endswith("start_fold0/last.ckpt") and began["right"].endswith(
+        "plain_fold0/best.ckpt"
+    )
+
+
 def test_stages_that_are_cleaned_alike_share_a_list(config):
     again = {**STAGES, "more": STAGES["right"], "by_hand": STAGE | {"clean_from": "a.csv"}}
     jobs = [job for wave in jobs_of({**config, "stages": again}) for job in wave]
     lists = {job.stage: job.config["job"]["clean"] and job.config["job"]["clean"]["list"] for job in jobs}
     assert lists == {
-        "judge": None, "plain": None, "believed": "reliable_train", "right": "reliable_train_right",
+        "judge": None, "start": None, "plain": None, "believed": "reliable_train", "right": "reliable_train_right",
         "more": "reliable_train_right", "by_hand": None,
     }  # fmt: skip
 
@@ -145,3 +156,30 @@ def test_a_broken_off_run_makes_its_list_again_when_the_judges_have_changed(run,
     (run / "jobs" / "judge_fold1" / "done").touch()
     write_reliable(run, believed)
     assert path.stat().st_mtime_ns > before
+
+
+def test_a_killed_cleaning_pass_goes_on_after_the_parts_that_are_written(run, monkeypatch, capsys):
+    path = run / "cleaning" / "plain.parquet"
+    whole, _ = predictions.read(path)
+    before = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(clean, "KEPT_ROWS", 10)
+    asked, plain, ends = [], clean.predict_rows, [run / "jobs" / "plain_fold0" / "done"]
+
+    def killed_in_the_third(module, data, rows, accelerator):
+        asked.append(len(rows))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return plain(module, data, rows, accelerator)
+
+    monkeypatch.setattr(clean, "predict_rows", killed_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        clean._own_predictions(run, "plain", ends)
+    assert clean._own_predictions(run, "plain", ends) == path
+    assert asked == [10, 10, *(asked[2:])] and sum(asked) == len(whole) + asked[2]
+    frame, rows = predictions.read(path)
+    path.write_bytes(before)
+    pd.testing.assert_frame_equal(frame, whole)
+    np.testing.assert_allclose(rows, predictions.read(path)[1], atol=1e-6)
+    assert [file.name for file in path.parent.iterdir()] == ["plain.parquet"]
+    assert f"predicts its own {len(whole)} training images" in capsys.readouterr().out
