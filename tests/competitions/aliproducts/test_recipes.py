@@ -9,9 +9,12 @@ from omegaconf import OmegaConf
 from common.build import build
 from common.config.check import check
 from common.config.compose import compose
+from common.config.layers import search_path
 from common.data.image_views import ImageViews
 from common.model.backbones import output_shape, timm_model
 from common.run.job import make_callbacks
+from common.run.stages import jobs_of
+from common.run.sweep import _row, read_table
 from competitions.aliproducts.module import AliproductsModule
 
 NETWORKS = ["res2net50d", "resnest101e", "legacy_senet154", "senet154"]
@@ -124,3 +127,21 @@ def test_the_pretrained_recipe_freezes_the_same_layers_behind_heads_of_ours(mode
     build(OmegaConf.to_container(config.callbacks.freeze)).set_learning(module, False)
     frozen = [name for name, parameter in module.net.named_parameters() if not parameter.requires_grad]
     assert frozen and {name.split(".")[1] for name in frozen} == {"conv_stem", "bn1", "blocks"}
+
+
+def test_every_row_of_the_table_is_what_it_says():
+    path = search_path([])
+    table, file = read_table(path, "aliproducts_table"), path.file("sweep", "aliproducts_table")
+    rows = {name: _row(table, name, [], [], file).config for name in table.rows}
+    assert table.baseline == "plain" and rows["plain"]["model"]["pretrained"] == "pip"
+    assert rows["hierarchy"]["callbacks"]["hierarchical_loss"] and rows["hierarchy"]["model"]["zero_head"]
+    assert rows["arcface"]["loss"]["_target_"].endswith("ArcFace")
+    assert rows["gc"]["optimizer"]["centralize_gradients"] == "all"
+    assert rows["scratch"]["model"]["_target_"].endswith("SmallResNet")
+    staged = jobs_of({**rows["staged"], "data": {**rows["staged"]["data"], "root": "."}})
+    (head, opened), names = [wave[0].config for wave in staged], [wave[0].stage for wave in staged]
+    assert names == ["head", "open"] and opened["job"]["init_from"] == "head"
+    assert head["callbacks"]["freeze"]["modules"] == ["backbone"]
+    assert opened["callbacks"]["freeze"] == rows["plain"]["callbacks"]["freeze"]
+    assert {one["trainer"]["max_epochs"] for name, one in rows.items() if name != "staged"} == {4}
+    assert head["trainer"]["max_epochs"] + opened["trainer"]["max_epochs"] == 4
