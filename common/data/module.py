@@ -33,6 +33,10 @@ from common.errors import PodiumError
 
 PIECE = 1 << 25  # numbers of images and of probabilities that are computed together, 134 MB each as float32
 
+VIEWED = (
+    2  # times the model's size that image views are given at least, where pictures are too many for memory
+)
+
 
 class ImageData(pl.LightningDataModule):
     """Reads records, decodes every image once (into memory or a pack), splits by group, serves batches.
@@ -65,7 +69,8 @@ class ImageData(pl.LightningDataModule):
         corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
         in_memory_bytes: more than that of fitted pixels, ≥ 0, are packed in a file and mapped, not kept in memory.
-            Fewer are read from a pack where it has them all. Image views need pictures as they are: never packed.
+            Fewer are read from a pack where it has them all. Image views need pictures as they are: these are never
+            packed, and more of them are read anew in every epoch, large JPEGs at a reduced scale.
         seed: of the split, the order and the views.
         views: `{"image": [...], "batch": {...}}`, see common/data/views.py.
         folder: where `folds.csv` and `bad_images.csv` are kept.
@@ -399,11 +404,17 @@ class ImageData(pl.LightningDataModule):
 
     def _decode(
         self, table: pd.DataFrame
-    ) -> tuple[pixels.Pixels | pixels.Packed, np.ndarray, list[ImageError]]:
+    ) -> tuple[pixels.Pixels | pixels.Packed | pixels.Unread, np.ndarray, list[ImageError]]:
         """The images of the table that can be read, their rows in it, and the errors of the others."""
         if self.image_view is not None:  # its steps need the picture as it is
-            found = pixels.decode(range(len(table)), self.pictures(table))
-            self._say_where(len(found[0]), "memory, as they are for views.image", found[0].buffer.nbytes)
+            size = needed(self.preprocessing)
+            larger = size and (VIEWED * size[0], VIEWED * size[1])
+            reduced = self.pictures(table, at_least=larger)
+            found = pixels.decode_within(self.in_memory_bytes, len(table), self.pictures(table), reduced)
+            if isinstance(found[0], pixels.Pixels):
+                self._say_where(len(found[0]), "memory, as they are for views.image", found[0].buffer.nbytes)
+            else:
+                self._say_read(len(found[0]))
             return found
         if self.packs is not None and len(table):
             pack, keys = self._pack(), self.picture_keys(table)
@@ -422,6 +433,14 @@ class ImageData(pl.LightningDataModule):
     def _pack(self) -> Pack:
         assert self.packs is not None
         return Pack(self.packs, self.root, self.preprocessing)
+
+    @rank_zero_only
+    def _say_read(self, count: int) -> None:
+        print(
+            f"{count:,} pictures take more than data.in_memory_bytes and are read in every epoch, as views.image need "
+            "them; data.workers reads them beside the training",
+            flush=True,
+        )
 
     @rank_zero_only
     def _say_where(self, count: int, where: str, size: int | None = None) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from common.data.images import ImageError
 
 Source = TypeVar("Source")
+TRIED = 64  # pictures of any size that are in memory before it is known whether all fit
 
 
 @dataclass
@@ -43,6 +44,18 @@ class Pixels:
     def uniform(self) -> bool:
         """Whether all images have one shape, so that `stack` applies."""
         return len(self) == 0 or bool((self.shapes == self.shapes[0]).all())
+
+    @classmethod
+    def joined(cls, pieces: Sequence["Pixels"]) -> "Pixels":
+        """The images of all pieces, in order, in one buffer."""
+        ends = np.cumsum([len(piece.buffer) for piece in pieces], dtype=np.int64)
+        starts = [piece.starts + end - len(piece.buffer) for piece, end in zip(pieces, ends, strict=True)]
+        none = cls.of([])
+        return cls(
+            np.concatenate([none.buffer, *(piece.buffer for piece in pieces)]),
+            np.concatenate([none.starts, *starts]),
+            np.concatenate([none.shapes, *(piece.shapes for piece in pieces)]),
+        )
 
     @classmethod
     def of(cls, images: Sequence[np.ndarray]) -> "Pixels":
@@ -84,6 +97,51 @@ class Packed:
     def stack(self, indices: Sequence[int]) -> np.ndarray:
         """Copies of images as uint8 (B, H, W, C)."""
         return self._images.take(self.rows[np.asarray(indices)], axis=0)
+
+
+class Unread:
+    """N images of any shapes that are read whenever they are asked for, since memory does not hold them.
+
+    Args:
+        picture: reads the image of a row, uint8 (H, W, C).
+        rows: the row of each image, int64 (N,).
+    """
+
+    def __init__(self, picture: Callable[[int], np.ndarray], rows: np.ndarray) -> None:
+        self.picture, self.rows = picture, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.picture(int(self.rows[index]))
+
+    def stack(self, indices: Sequence[int]) -> np.ndarray:
+        """Images of one shape as uint8 (B, H, W, C)."""
+        return np.stack([self[index] for index in indices])
+
+
+def decode_within(
+    most: int, count: int, picture: Callable[[int], np.ndarray], reduced: Callable[[int], np.ndarray]
+) -> tuple[Pixels | Unread, np.ndarray, list[ImageError]]:
+    """As `decode`, of the rows 0..count-1, where they take at most `most` bytes.
+
+    Else each is tried once, so that those which cannot be read are known, and read by `reduced` from then on.
+    """
+    held: list[Pixels] = []
+    taken, good, errors = 0, [np.empty(0, np.int64)], []
+    for start in range(0, count, TRIED):
+        read = picture if taken <= most else reduced
+        found, rows, bad = decode(range(start, min(start + TRIED, count)), read)
+        good.append(start + rows)
+        errors += bad
+        if taken <= most:
+            taken += found.buffer.nbytes
+            held = [*held, found] if taken <= most else []
+    rows = np.concatenate(good)
+    if taken > most:
+        return Unread(reduced, rows), rows, errors
+    return Pixels.joined(held), rows, errors
 
 
 def decode(

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from common.data import pixels
 from common.data.folder import FolderData
-from common.data.pixels import Packed, Pixels
+from common.data.pixels import Packed, Pixels, Unread
 from common.errors import PodiumError
 from tests.toys import write_images
 
@@ -176,7 +177,39 @@ def test_few_pictures_are_packed_by_wish_alone_and_read_from_there_while_fresh(r
 
 def test_pictures_for_image_views_stay_in_memory_as_they_are(root, tmp_path, capsys):
     views = {"image": [{"Affine": {"rotate": [-20, 20]}}], "batch": {}}
-    options = {"views": views, "size": [8, 8], "packs": str(tmp_path / "pack"), "in_memory_bytes": 0}
-    found = data(root, tmp_path / "run", **options)
+    options = {"views": views, "size": [8, 8], "packs": str(tmp_path / "pack")}
+    found = data(root, tmp_path / "run", in_memory_bytes=48 * 16 * 16, **options)
     assert found.pixels[0].shape == (16, 16, 1) and not (tmp_path / "pack").exists()
     assert "48 pictures, 0 MB, in memory, as they are for views.image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_image_views_of_pictures_beyond_memory_are_those_of_pictures_in_memory(root, tmp_path, workers):
+    (root / "bar" / "0.png").write_bytes(b"")
+    given = {"views": {"image": [{"Fliplr": 0.5}], "batch": {}}, "workers": workers, "max_bad_share": 0.1}
+    held = data(root, tmp_path / "run", **given)
+    limit = held.pixels.buffer.nbytes
+    read = data(root, tmp_path / "run", in_memory_bytes=limit - 1, **given)
+    assert isinstance(held.pixels, Pixels) and isinstance(read.pixels, Unread)
+    assert isinstance(data(root, tmp_path / "run", in_memory_bytes=limit, **given).pixels, Pixels)
+    pd.testing.assert_frame_equal(held.table, read.table)
+    for one, other in zip(held.train_dataloader(), read.train_dataloader(), strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_large_pictures_beyond_memory_are_decoded_at_a_reduced_scale(root, tmp_path):
+    large = np.full((160, 320, 3), 90, np.uint8)
+    cv2.imencode(".jpg", large)[1].tofile(root / "bar" / "large.jpg")
+    given = {"views": {"image": [{"Fliplr": 0.5}], "batch": {}}}
+    for limit, shape in ((2**30, (160, 320, 1)), (0, (40, 80, 1))):  # at least twice the model's 16 pixels
+        found = data(root, tmp_path / "run", in_memory_bytes=limit, **given)
+        (row,) = np.flatnonzero(found.table["id"] == "bar/large.jpg")
+        assert found.pixels[row].shape == shape
+
+
+def test_pictures_of_several_pieces_are_in_order(monkeypatch):
+    monkeypatch.setattr(pixels, "TRIED", 3)
+    images = [np.full((number + 1, 2, 1), number, np.uint8) for number in range(8)]
+    found, rows, errors = pixels.decode_within(10**6, 8, images.__getitem__, images.__getitem__)
+    assert rows.tolist() == list(range(8)) and not errors
+    assert all(np.array_equal(found[number], image) for number, image in enumerate(images))
