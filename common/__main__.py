@@ -186,11 +186,8 @@ def bench(arguments: list[str]) -> int:
 
     chosen = [word for word in arguments if word.startswith("bench=")]
     name = str(parse(chosen)[-1].value) if chosen else "speed"
-    one_of(
-        "bench",
-        name,
-        ("speed", "yardstick", "distillation", "export", "gnt", "many_classes", "cleaning", "index", "serve"),
-    )
+    benches = "speed yardstick distillation export gnt many_classes cleaning index serve frozen"
+    one_of("bench", name, tuple(benches.split()))
     measure = import_module(f"tests.bench.{name}").main
 
     from common.callbacks.checkpoints import Stopped

@@ -19,7 +19,7 @@ from common.errors import PodiumError
 from common.run import folder, job
 from common.run.stages import jobs_of
 from common.run.train import with_data
-from tests.bench import speed, table, yardstick
+from tests.bench import frozen, speed, table, yardstick
 from tests.bench.contenders import StepClock, Timed
 from tests.bench.loops import BareLoop, original_views, seconds_of_steps, viewed_batches
 from tests.bench.words import options_and_recipe, recipe
@@ -145,6 +145,24 @@ def test_yardstick_and_ours_train_on_one_split_for_the_same_time(words):
     assert (found["seconds taken"] >= 1).all() and (found["images seen"] > 0).all()
     assert found["top-1 %"].between(0, 100).all()
     assert (found["top-1 %"] + found["error %"]).round(2).eq(100).all()
+
+
+def test_frozen_compares_the_same_training_on_features_and_on_images(words):
+    small = ["model=small_resnet", "model.widths=[8,8]", "model.depths=[1,1]", "model.stem=8"]
+    given = [word for word in words if not word.startswith(("model=", "callbacks.freeze"))]
+    frozen.main([*given, *small, "epochs=3"])
+    (out,) = folder.RUNS.glob("bench/*")
+    found = pd.read_csv(out / "frozen.csv").set_index("on")
+    assert list(found.index) == ["images", "features", "difference"]
+    images, features, difference = (found.loc[on] for on in found.index)
+    assert images["first pass"] == 0 < features["first pass"]
+    assert images["later epoch"] > 0 and features["ratio"] > 0
+    for name in ("top-1 %", "loss"):
+        assert difference[name] == pytest.approx(features[name] - images[name], abs=1e-4)
+        assert difference[name] == pytest.approx(0, abs=1e-2)  # to rounding, the same training
+    for on in ("images", "features"):
+        (history,) = (out / on).glob("jobs/*/history.csv")
+        assert len(pd.read_csv(history)) == 3
 
 
 def test_a_yardstick_of_several_jobs_is_refused_with_what_to_do(words):

@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from common.config.configure import configure
 from common.config.options import parse
+from common.errors import PodiumError
+from common.run.stages import jobs_of
 
 Options = TypeVar("Options")
 
@@ -24,3 +26,13 @@ def recipe(words: Sequence[str]) -> dict[str, Any]:
     config = OmegaConf.to_container(configure(list(words)))
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
+
+
+def check_single(config: dict[str, Any], bench: str) -> None:
+    """Raise PodiumError for a recipe of several jobs: what they score and take together is not what one does."""
+    names = [job.name for wave in jobs_of(config) for job in wave]
+    if len(names) > 1:
+        raise PodiumError(
+            f"bench={bench} trains one model at a time, and this recipe has {len(names)} jobs: {', '.join(names)}. "
+            "Take a recipe without stages, or leave one of them: stages.<name>=null for the others"
+        )

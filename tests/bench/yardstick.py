@@ -28,7 +28,7 @@ from common.run.scores import score_rows
 from common.run.stages import jobs_of
 from common.run.train import start, with_data
 from tests.bench import table
-from tests.bench.words import options_and_recipe, recipe
+from tests.bench.words import check_single, options_and_recipe, recipe
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def main(words: Sequence[str]) -> None:
     """Train both in turn, print the table and write it to `runs/bench/<time>/yardstick.{csv,md}`."""
     options, given = options_and_recipe(Yardstick, words)
     config = with_data(recipe(given))
-    _check_single(config)
+    check_single(config, "yardstick")
     out = table.new_folder()
     job.quiet_lightning()
     data = job.make_data(config, out)
@@ -120,16 +120,6 @@ def main(words: Sequence[str]) -> None:
             table.write(out, "yardstick", [*rows, *_means(rows)], notes)
     print((out / "yardstick.md").read_text(encoding="utf-8"))
     print(f"written to {out}")
-
-
-def _check_single(config: dict[str, Any]) -> None:
-    """Raise PodiumError for a recipe of several jobs: what they score and take together is not what one scores."""
-    names = [one.name for wave in jobs_of(config) for one in wave]
-    if len(names) > 1:
-        raise PodiumError(
-            f"bench=yardstick trains one model for the seconds given, and this recipe has {len(names)} jobs: "
-            f"{', '.join(names)}. Take a recipe without stages, or leave one of them: stages.<name>=null for the others"
-        )
 
 
 def yardstick(
