@@ -15,6 +15,7 @@ MAY_IMPORT = {room: set(ROAD[:place]) for place, room in enumerate(ROAD)} | {"sa
 FLOOR = {
     "errors",
     "build",
+    "cores",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other
 DOORS = {"__main__", "doctor"}  # files that may import everything, and that nothing else imports

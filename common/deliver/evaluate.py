@@ -18,6 +18,7 @@ from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import read_folds
+from common.run.summary import formatted
 
 # part of a run's data → what it is good for, the most honest first
 HELD_OUT = {
@@ -41,6 +42,9 @@ def evaluate(options: Evaluate) -> Path:
     """Score a run and write `scores.json`, `class_scores.csv` and `predictions.parquet`; returns their folder."""
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
+    out = Path(options.out) if options.out else run / "evaluation"
+    if out.exists() and not out.is_dir():
+        raise PodiumError(f"OUT: {out} is a file; evaluate writes several files into a folder")
     own = _held_out(run) if options.input is None else None
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
@@ -59,10 +63,11 @@ def evaluate(options: Evaluate) -> Path:
         table = _of_classes(table, ensemble.class_names)
     elif trained_on := _count_trained_on(run, table):
         what += f", {trained_on} of them trained on by this run, which flatters it"
+    if config["data"].get("sample"):
+        what += ", by a model trained on SAMPLE DATA"
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]
     rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad)
-    out = Path(options.out) if options.out else run / "evaluation"
     file = out / "predictions.parquet"
     if not _write(file, table.set_index("id")["label"].to_dict(), rows):
         raise PodiumError(
@@ -136,11 +141,12 @@ def _of_classes(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
 
 
 def _print(scores: dict, what: str, bad: list[ImageError], out: Path) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)  # lines stay whole where they are read by programs
     named = {"top1": "top-1", "top5": "top-5"}
-    head = [f"{named[key]} {100 * scores[key]:.2f} %" for key in named if key in scores]
+    measured = {key: value for key, value in scores.items() if isinstance(value, float)}
+    head = [f"{named.get(key, key)} {formatted(key, value)}" for key, value in measured.items()]
     console.print(f"{scores['images']} images of {what}", markup=False)
-    console.print(", ".join([*head, f"loss {scores['loss']:.4f}"]))
+    console.print(", ".join(head), markup=False)
     if bad:
         console.print(f"{len(bad)} could not be read and are left out, the first: {bad[0]}", markup=False)
     table = Table("class", "precision", "recall", "support", title="lowest recall first")

@@ -211,7 +211,7 @@ def _verdict(int8: Mapping[str, Any], fp32: Mapping[str, Any]) -> str:
 
 
 def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, options: Export) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{said['run']} ({said['how']}), checked on {said['images']} pictures: {said['checked_on']}",
         markup=False,

@@ -108,3 +108,22 @@ def test_predictions_are_written_in_pieces_without_the_unreadable(run, root, tmp
     assert frame["id"].tolist() == again["id"].tolist() == [f"ring/{number}.png" for number in (0, 1, 3, 4)]
     assert (rows == same).all()
     assert folder.load_json(two / "scores.json")["unreadable"] == 1
+
+
+def test_what_learnt_from_sample_data_says_so(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    config = folder.load_config(copy)
+    config["data"]["sample"] = True
+    (copy / "config.yaml").unlink()
+    folder.write_config(copy, config)
+    scores = folder.load_json(evaluate(parse(Evaluate, [f"run_dir={copy}"])) / "scores.json")
+    assert scores["of"].endswith(", by a model trained on SAMPLE DATA")
+    assert scores["of"] in capsys.readouterr().out.splitlines()[0]
+
+
+def test_scores_are_not_written_over_a_file(run, tmp_path):
+    (tmp_path / "scores").write_text("mine")
+    with pytest.raises(PodiumError, match="is a file; evaluate writes several files into a folder"):
+        evaluate(parse(Evaluate, [f"run_dir={run}", f"out={tmp_path / 'scores'}"]))
+    assert (tmp_path / "scores").read_text() == "mine"
