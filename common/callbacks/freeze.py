@@ -76,7 +76,18 @@ def _without_last(
     modules: list[nn.Module], parameters: list[nn.Parameter], count: int
 ) -> tuple[list[nn.Module], list[nn.Parameter]]:
     """The same without the last `count` layers and what comes after them."""
-    leaves = [leaf for module in modules for leaf in module.modules() if not list(leaf.children())]
+    # timm's norms have an activation inside, so a leaf is a module none of whose children has a state
+    leaves: list[nn.Module] = []
+
+    def visit(module: nn.Module) -> None:
+        if any(child.state_dict() for child in module.children()):
+            for child in module.children():
+                visit(child)
+        else:
+            leaves.append(module)
+
+    for module in modules:
+        visit(module)
     layers = [
         place for place, leaf in enumerate(leaves) if isinstance(leaf, nn.modules.conv._ConvNd | nn.Linear)
     ]

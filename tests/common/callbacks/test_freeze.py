@@ -1,6 +1,7 @@
 from functools import partial
 
 import pytest
+import timm
 import torch
 
 from common.callbacks.freeze import Freeze
@@ -73,6 +74,23 @@ def test_the_backbone_but_its_last_layers_keeps_the_classifier_learning():
     assert {"head.1.weight", "head.1.bias"} < set(names)
     convolutions = [name for name, part in module.net.named_modules() if isinstance(part, torch.nn.Conv2d)]
     assert [name for name in convolutions if f"{name}.weight" in names] == convolutions[-1:]
+
+
+def test_norms_that_hold_an_activation_are_frozen_or_learn_as_the_layer_before_them():
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=3)
+    module = Module(net).train()
+    Freeze(["backbone"], but_last=4).set_learning(module, False)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    net(images).square().sum().backward()
+    torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1).step()
+    after = net.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    opened = ["blocks.6.0.conv_pw", "blocks.6.0.conv_dw", "blocks.6.0.conv_pwl", "conv_head", "classifier"]
+    learning = [*opened, "blocks.6.0.bn1", "blocks.6.0.bn2", "blocks.6.0.bn3", "bn2"]
+    assert changed == {name for name in after if name.rpartition(".")[0] in learning}
+    norms = {name: part for name, part in net.named_modules() if isinstance(part, torch.nn.BatchNorm2d)}
+    assert [name for name, norm in norms.items() if norm.training] == [n for n in norms if n in learning]
 
 
 def test_counts_that_leave_nothing_frozen_are_refused():
