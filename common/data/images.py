@@ -17,6 +17,7 @@ from common.data.raw import Raw
 from common.errors import PodiumError
 
 Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
+PNG = b"\x89PNG\r\n\x1a\n"
 STRIP = 64  # rows of a transparent picture that are laid on white at a time
 
 cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
@@ -215,7 +216,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 def _may_be_transparent(data: bytes) -> bool:
     """Whether a PNG, WebP or GIF declares an alpha channel or a transparent colour."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
+    if data.startswith(PNG):
         return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         alpha_bit = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
@@ -223,18 +224,26 @@ def _may_be_transparent(data: bytes) -> bool:
     return data[:3] == b"GIF"
 
 
+def bytes_of_pixel(data: bytes) -> int:
+    """Bytes that `decode` holds of each pixel before it is done: 3, where there may be transparency 4, of 16 bits 8."""
+    if not _may_be_transparent(data):
+        return 3
+    return 8 if data.startswith(PNG) and data[24:25] == b"\x10" else 4
+
+
 def _on_white(image: Any, channels: int) -> Any:
     """(H, W), (H, W, 3) or (H, W, 4), BGR, uint8 or uint16 → uint8 RGB or grey without alpha."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if image.shape[2] == 4:
-        laid = np.empty((*image.shape[:2], 3), np.uint8)
-        # not whole: the floats would take many times the picture's memory
-        for top in range(0, len(image), STRIP):
-            rows = image[top : top + STRIP]
+    to = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY
+    shown = np.empty(image.shape[:2] + (3,) * (channels == 3), np.uint8)
+    # not whole: each step would take the picture's memory once more, the floats many times
+    for top in range(0, len(image), STRIP):
+        rows = image[top : top + STRIP]
+        if rows.dtype == np.uint16:
+            rows = (rows >> 8).astype(np.uint8)
+        if rows.ndim == 2:
+            rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2BGR)
+        if rows.shape[2] == 4:
             alpha = rows[:, :, 3:].astype(np.float32) / 255
-            laid[top : top + STRIP] = (rows[:, :, :3] * alpha + 255 * (1 - alpha)).round()
-        image = laid
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)
+            rows = (rows[:, :, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+        shown[top : top + STRIP] = cv2.cvtColor(rows, to)
+    return shown

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from common.data.images import ImageError, decode, fit_to, needed
+from common.data.images import ImageError, bytes_of_pixel, decode, fit_to, needed
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.refused import Refused
 
@@ -49,11 +49,14 @@ def check(data: bytes, limits: Limits) -> None:
         raise Refused(413, _too_large(limits)) from error
     except Exception as error:  # ValueError, struct.error, …: each format's reader has its own
         raise Refused(422, "the picture is damaged: its header cannot be read") from error
-    if width * height > limits.megapixels * 1e6:
-        raise Refused(413, f"{_too_large(limits)}; this one has {width} × {height}")
+    if width * height * bytes_of_pixel(data) > limits.megapixels * 3e6:
+        reason = f"{_too_large(limits, bytes_of_pixel(data))}; this one has {width} × {height}"
+        raise Refused(413, reason)
     if animated:
         raise Refused(415, "the picture is animated: send one frame of it")
 
 
-def _too_large(limits: Limits) -> str:
-    return f"the picture has too many pixels: at most {limits.megapixels:g} million"
+def _too_large(limits: Limits, size: int = 3) -> str:
+    """size: bytes of a pixel."""
+    of = {3: "", 4: " with transparency", 8: " with transparency and 16 bits"}[size]
+    return f"the picture has too many pixels: at most {limits.megapixels * 3 / size:g} million{of}"

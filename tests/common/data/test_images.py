@@ -60,11 +60,14 @@ def test_transparent_pixels_show_white_paper(kind, channels):
     assert np.abs(decode(encoded(image, kind, lossless=True), channels).astype(int) - 127).max() <= 1
 
 
-def test_transparency_is_laid_on_white_alike_in_every_row():
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_transparency_is_laid_on_white_alike_in_every_row(dtype):
     image = np.random.default_rng(0).integers(0, 256, (3 * STRIP + 5, 7, 4), np.uint8)
     alpha = image[:, :, 3:] / np.float32(255)
     expected = (image[:, :, 2::-1] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
-    np.testing.assert_array_equal(decode(cv2.imencode(".png", image)[1].tobytes(), 3), expected)
+    data = cv2.imencode(".png", image.astype(dtype) << 8 * (dtype == np.uint16))[1].tobytes()
+    np.testing.assert_array_equal(decode(data, 3), expected)
+    np.testing.assert_array_equal(decode(data, 1)[:, :, 0], cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY))
 
 
 def test_a_transparent_colour_of_a_palette_shows_white_paper():

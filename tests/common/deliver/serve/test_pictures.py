@@ -66,13 +66,28 @@ def test_transparency_is_white():
     assert (prepared(encoded(clear)) == 255).all()
 
 
-def test_a_large_transparent_picture_takes_little_more_memory_than_its_pixels():
-    data = encoded(Image.new("RGBA", (2000, 1500), (9, 9, 9, 99)))
+@pytest.mark.parametrize(("dtype", "size"), [(np.uint8, 4), (np.uint16, 8)])
+def test_a_large_transparent_picture_takes_little_more_memory_than_its_pixels(dtype, size):
+    data = cv2.imencode(".png", np.full((1500, 2000, 4), 99, dtype))[1].tobytes()
     tracemalloc.start()
     prepared(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2000 * 1500 * 11  # four bytes of each, three on white, three in another order, and a little
+    assert peak < 2000 * 1500 * (size + 5)  # its bytes, three on white, and a strip
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype", "most"), [(3, np.uint8, 30_000), (4, np.uint8, 22_500), (4, np.uint16, 11_250)]
+)
+def test_pixels_of_more_bytes_may_be_fewer(mode, dtype, most):
+    limits = Limits(megapixels=0.03)
+    for pixels in (most, most + 2):
+        data = cv2.imencode(".png", np.zeros((2, pixels // 2, mode), dtype))[1].tobytes()
+        if pixels == most:
+            check(data, limits)
+    with pytest.raises(Refused, match=f"at most {most / 1e6:g} million") as refused:
+        check(data, limits)
+    assert refused.value.status == 413
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
