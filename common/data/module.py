@@ -242,6 +242,11 @@ class ImageData(pl.LightningDataModule):
                 more["part"] = None  # the data set does not say
             table = pd.concat([table, more], ignore_index=True).astype({"train_only": bool, "label": "int64"})
         self.pixels, rows, bad = self._decode(table)
+        if "copy_of" in table:
+            lost = ~table["copy_of"].isin({"", *table["id"].iloc[rows]})
+            if lost.any():  # copies of pictures that can be read no more: they have no place in the split
+                table = table[~lost].reset_index(drop=True)
+                self.pixels, rows, bad = self._decode(table)
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
         own = _read_split(self._saved) if self._saved.exists() else None

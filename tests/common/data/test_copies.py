@@ -1,5 +1,6 @@
 """Copies on disk: balanced counts, the same bytes whatever was interrupted, and none of what a job holds out."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -177,6 +178,19 @@ def test_a_picture_that_cannot_be_read_has_no_copies_and_is_named_once(root, tmp
     bad = pd.read_csv(tmp_path / "run" / "bad_images.csv")
     assert len(bad) == 1 and bad["path"][0].endswith("slash/1.png")
     assert not found.table["copy_of"].eq("slash/1.png").any()
+
+
+def test_a_picture_that_can_be_read_no_more_takes_its_copies_along(root, tmp_path):
+    place = {"copies_folder": str(tmp_path / "copies"), "max_bad_share": 0.2}
+    whole = data(root, tmp_path / "whole", **place)
+    assert whole.table["copy_of"].eq("slash/1.png").any()
+    path = root / "slash" / "1.png"
+    size, times = path.stat().st_size, (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(bytes(size))
+    os.utime(path, ns=times)  # as on a failing disk, where copies made from it are found again
+    found = data(root, tmp_path / "run", **place)
+    rest = whole.table[~whole.table["copy_of"].eq("slash/1.png") & (whole.table["id"] != "slash/1.png")]
+    assert sorted(found.table["id"]) == sorted(rest["id"])
 
 
 def test_what_cleaning_leaves_out_takes_its_copies_along(root, tmp_path):
