@@ -1,7 +1,5 @@
 """The page at `/`: its files, examples to try, and heat maps."""
 
-import asyncio
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,11 +39,11 @@ def add_page(app: FastAPI, service: Service) -> None:
     @app.get("/page/settings", include_in_schema=False)
     async def settings() -> Any:
         """What the page shows besides what /info says."""
-        return await page.in_thread(page.settings)
+        return await service.in_thread(page.settings)
 
     @app.get("/page/examples/{number}", include_in_schema=False)
     async def example(number: int) -> Response:
-        found = await page.in_thread(lambda: page.examples)
+        found = await service.in_thread(lambda: page.examples)
         if not 0 <= number < len(found):
             raise Refused(404, "there is no such example")
         return Response(found[number].jpeg, media_type="image/jpeg")
@@ -55,7 +53,8 @@ def add_page(app: FastAPI, service: Service) -> None:
         """A PNG of what the model sees of the picture, coloured where it speaks for the class."""
         with service.place():
             data = await read_upload(request, FIELD, service.limits)
-            return Response(await page.in_thread(page.heat, data, label), media_type="image/png")
+            async with service.in_time():
+                return Response(await service.in_thread(page.heat, data, label), media_type="image/png")
 
     @app.get("/page/{name}", include_in_schema=False)
     async def file(name: str) -> Response:
@@ -69,9 +68,6 @@ class _Page:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-
-    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.service.threads, function, *arguments)
 
     @cached_property
     def examples(self) -> list[Example]:

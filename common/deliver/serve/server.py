@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 
 from common.config.schema import at_least
 from common.deliver.serve.app import create_app
+from common.deliver.serve.connections import Silent
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.served import find
 from common.errors import PodiumError
@@ -61,8 +63,11 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     """Serve an app of `create_app`. Raises what kept its model from being loaded."""
     batcher, limits = app.state.service.batcher, app.state.service.limits
 
-    async def stop_without_model() -> None:
+    silent = Silent(limits.upload_seconds)
+
+    async def look_after() -> None:
         server.should_exit |= batcher.model is None and batcher.error is not None
+        silent.close(server.server_state.connections, time.monotonic())
 
     server = uvicorn.Server(
         uvicorn.Config(
@@ -70,9 +75,9 @@ def run(app: FastAPI, listener: socket.socket) -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=ceil(limits.upload_seconds + limits.answer_seconds),
-            timeout_notify=1,
-            callback_notify=stop_without_model,
+            timeout_graceful_shutdown=ceil(limits.upload_seconds + limits.answer_seconds) + 1,
+            timeout_notify=1,  # seconds between two calls
+            callback_notify=look_after,
         )
     )
     app.state.server = server

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from common.deliver.serve.pictures import prepare
 from common.deliver.serve.refused import not_now
 from common.deliver.serve.served import Model, Source
 from common.deliver.serve.uploads import read_upload
+
+T = TypeVar("T")
 
 
 class Service:
@@ -65,22 +68,26 @@ class Service:
             self.working -= 1
             self.metrics.working.set(self.working)
 
-    async def pictures(self, request: Request, field: str) -> list[np.ndarray]:
-        """A request's picture as the model's input, uint8 (H, W, C) for each preprocessing; see `prepare`.
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """What an upload is answered by, within `limits.answer_seconds`: preparation, all waiting, the model.
 
-        Hold a `place` around it.
+        Raises Refused (503) when the time is over. Work that a thread has begun goes on, what waits for one is dropped.
         """
-        preprocessings = self.model.preprocessings
-        data = await read_upload(request, field, self.limits)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, prepare, data, preprocessings, self.limits)
+        try:
+            async with asyncio.timeout(self.limits.answer_seconds):
+                yield
+        except TimeoutError as error:
+            raise not_now(f"there was no answer within {self.limits.answer_seconds:g} s") from error
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
 
     async def probabilities(self, request: Request, field: str) -> np.ndarray:
         """float (K,) of a request's picture. Raises Refused."""
         with self.place():
-            pictures = await self.pictures(request, field)
-            try:
-                async with asyncio.timeout(self.limits.answer_seconds):
-                    return await asyncio.wrap_future(self.batcher.submit(pictures))
-            except TimeoutError as error:
-                raise not_now(f"there was no answer within {self.limits.answer_seconds:g} s") from error
+            preprocessings = self.model.preprocessings
+            data = await read_upload(request, field, self.limits)
+            async with self.in_time():
+                pictures = await self.in_thread(prepare, data, preprocessings, self.limits)
+                return await asyncio.wrap_future(self.batcher.submit(pictures))

@@ -4,6 +4,8 @@ import random
 import socket
 import threading
 from collections import Counter
+from types import SimpleNamespace
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
@@ -20,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from common.deliver.serve.connections import Silent
 from tests.common.deliver.serve.painted import COLOURS, SAMPLES, picture, png_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -182,6 +185,32 @@ def test_an_upload_without_an_end_is_refused_before_it(live, http):
 def test_a_slow_upload_is_ended(live, http):
     answer = raw(live, HEAD + b"content-length: 1000\r\n\r\nxxx", finish=False)
     assert answer.startswith(b"HTTP/1.1 408") and b"longer than 0.5 s" in answer
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"POST /pre", HEAD + b"x-a: b", b"GET /health HTTP/1.1\r\nhost: x\r\n\r\nGET /hea"]
+)
+def test_connections_that_never_finish_their_headers_are_closed(live, http, data):
+    answers = []
+    clients = [threading.Thread(target=lambda: answers.append(raw(live, data, finish=False))) for _ in range(20)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert len(answers) == 20 and len(set(answer.count(b"HTTP/1.1 200") for answer in answers)) == 1
+
+
+def test_connections_with_a_request_are_not_closed_whatever_their_age():
+    def connection(**cycle):
+        return Mock(cycle=SimpleNamespace(**cycle) if cycle else None)
+
+    silent = Silent(2)
+    bare, working, polite = connection(), connection(response_complete=False), connection()
+    for second in range(10):
+        polite.cycle = SimpleNamespace(response_complete=True)  # another request since the last look
+        silent.close([bare, working, polite], second)
+        assert bare.transport.close.called == (second > 2)
+        assert not working.transport.close.called and not polite.transport.close.called
 
 
 def test_rude_and_polite_clients_at_once(http):

@@ -146,6 +146,22 @@ def test_what_takes_too_long_is_given_up_and_not_computed():
         assert gate.sizes == [1, 1]  # the first, and the last; the second had been given up
 
 
+def test_waiting_for_a_thread_counts_as_waiting_for_an_answer():
+    release = threading.Event()
+    with client_of(source(), Limits(answer_seconds=0.1)) as client:
+        threads = client.app.state.service.threads
+        for _ in range(threads._max_workers):
+            threads.submit(release.wait, 10)
+        try:
+            reply = ask(client, picture())
+            assert reply.status_code == 503 and "within 0.1 s" in error(reply)
+            reply = client.post("/page/heat?label=0", files={"image": picture()})
+            assert reply.status_code == 503 and "within 0.1 s" in error(reply)
+        finally:
+            release.set()
+        assert best(ask(client, picture())) == "红"
+
+
 def test_health_follows_the_model():
     loading, failing = threading.Event(), threading.Event()
 
