@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
 
 from common.deliver.page.examples import Example, examples
 from common.deliver.serve.pictures import prepare
@@ -30,11 +31,16 @@ HEADERS = {
 def add_page(app: FastAPI, service: Service) -> None:
     """The paths `/` and `/page/…`."""
     page = _Page(service)
-    names = {path.name for path in FILES.iterdir()}
+    files = StaticFiles(directory=FILES)
+
+    async def static(name: str, request: Request) -> Response:
+        response = await files.get_response(name, request.scope)
+        response.headers.update(HEADERS)
+        return response
 
     @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        return FileResponse(FILES / "index.html", headers=HEADERS)
+    async def index(request: Request) -> Response:
+        return await static("index.html", request)
 
     @app.get("/page/settings", include_in_schema=False)
     async def settings() -> Any:
@@ -57,10 +63,8 @@ def add_page(app: FastAPI, service: Service) -> None:
                 return Response(await service.in_thread(page.heat, data, label), media_type="image/png")
 
     @app.get("/page/{name}", include_in_schema=False)
-    async def file(name: str) -> Response:
-        if name not in names:
-            raise Refused(404, "there is no such file")
-        return FileResponse(FILES / name, headers=HEADERS)
+    async def file(name: str, request: Request) -> Response:
+        return await static(name, request)
 
 
 class _Page:

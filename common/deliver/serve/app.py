@@ -15,7 +15,7 @@ from common.deliver.serve.contract import Contract, contract_of
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.metrics import Measured
 from common.deliver.serve.pictures import TYPES
-from common.deliver.serve.refused import Refused
+from common.deliver.serve.refused import Refused, State
 from common.deliver.serve.replies import Health, Info, Predictions, Problem
 from common.deliver.serve.served import Source
 from common.deliver.serve.service import Service
@@ -111,11 +111,11 @@ def _add_contract(app: FastAPI, service: Service, contract: Contract) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every refusal is `{"error": sentence}`."""
+    """Every refusal is `{"error": sentence}`; 503 has a `state` too: busy, loading or stopped."""
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
-        return _problem(error.status, error.reason)
+        return _problem(error.status, error.reason, state=error.state)
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
@@ -131,10 +131,10 @@ def _add_errors(app: FastAPI) -> None:
         return _problem(500, "this should not have happened; the service's log says more")
 
 
-def _problem(status: int, reason: str, headers: Any = None) -> Response:
+def _problem(status: int, reason: str, headers: Any = None, state: State | None = None) -> Response:
     if status == 503:
         headers = {"retry-after": "1"}
-    return JSONResponse({"error": reason}, status, headers)
+    return JSONResponse({"error": reason} | ({"state": state} if state else {}), status, headers)
 
 
 def _body(field: str, raw: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from common.deliver.serve.refused import not_now
+from common.deliver.serve.refused import Refused, not_now
 from common.deliver.serve.served import Model
 
 log = logging.getLogger("podium.serve")
@@ -67,20 +67,16 @@ class Batcher:
         future: Future[np.ndarray] = Future()
         with self.entry:
             if not self.ready:
-                raise not_now(self.why_not())
+                raise self.why_not()
             try:
                 self.waiting.put_nowait((pictures, future))
             except queue.Full:
                 raise not_now("too many pictures are waiting: try again in a moment") from None
         return future
 
-    def why_not(self) -> str:
+    def why_not(self) -> Refused:
         """Why `ready` is false, for a client."""
-        return (
-            "the model has stopped: the service must be started again"
-            if self.closed
-            else "the model is loading"
-        )
+        return stopped() if self.closed else not_now("the model is loading", "loading")
 
     def close(self) -> None:
         """Answer what waits, then end the thread."""
@@ -147,13 +143,17 @@ class Batcher:
                 )
         except BaseException:
             for future in futures:
-                _refuse(future, "the model has stopped: the service must be started again")
+                _refuse(future, stopped())
             raise
         self.on_batch(len(futures))
         for future, row in zip(futures, rows, strict=True):
             future.set_result(row)
 
 
-def _refuse(future: "Future[np.ndarray]", reason: str) -> None:
+def stopped() -> Refused:
+    return not_now("the model has stopped: the service must be started again", "stopped")
+
+
+def _refuse(future: "Future[np.ndarray]", why: Refused) -> None:
     if future.running() or future.set_running_or_notify_cancel():
-        future.set_exception(not_now(reason))
+        future.set_exception(why)

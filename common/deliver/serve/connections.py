@@ -1,4 +1,4 @@
-"""Connections on which nobody asks anything: closed after a while, since each takes a file of those a process may have."""
+"""Connections on which nobody asks anything: closed after a while, since each takes one of a process's open files."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,9 @@ class Silent:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.since: dict[Any, tuple[Any, float]] = {}  # connection → (its last request, since when there is no other)
+        self.since: dict[
+            Any, tuple[Any, float]
+        ] = {}  # connection → (its last request, since when there is no other)
 
     def close(self, connections: Iterable[Any], now: float) -> None:
         """To be called every so often. connections: uvicorn's protocols, each with `cycle` and `transport`."""

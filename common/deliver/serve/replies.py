@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from common.deliver.serve.refused import State
+
 
 class Prediction(BaseModel):
     label: int = Field(ge=0, description="index of the class")
@@ -38,3 +40,6 @@ class Health(BaseModel):
 
 class Problem(BaseModel):
     error: str = Field(description="what is wrong, in a sentence")
+    state: State | None = Field(
+        None, description="of the service, where that is why: in every 503 of its own"
+    )

@@ -52,7 +52,7 @@ class Service:
     def model(self) -> Model:
         """The model. Raises Refused (503) while there is none."""
         if self.batcher.model is None or not self.batcher.ready:
-            raise not_now(self.batcher.why_not())
+            raise self.batcher.why_not()
         return self.batcher.model
 
     @contextmanager

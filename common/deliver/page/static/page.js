@@ -16,7 +16,7 @@ let asking = new AbortController();
 class Problem extends Error {
   constructor(kind, detail = "") {
     super(detail);
-    this.kind = kind; // a status of HTTP, or a word
+    this.kind = kind; // a status of HTTP, a state of the service, or another word
   }
 }
 
@@ -31,7 +31,7 @@ async function send(path, options = {}) {
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  throw new Problem(response.status, said.error);
+  throw new Problem(said.state ?? response.status, said.error);
 }
 
 function form(blob) {
@@ -44,9 +44,11 @@ function form(blob) {
 async function recognise(blob, { truth = null, scroll = true } = {}) {
   asking.abort();
   asking = new AbortController();
+  URL.revokeObjectURL(asked?.heat?.picture);
   const mine = (asked = { blob, truth });
   $("result").setAttribute("aria-busy", "true");
   $("problem").replaceChildren();
+  $("empty").hidden = true;
   for (const one of document.querySelectorAll("#example-list button")) one.setAttribute("aria-pressed", "false");
   try {
     if (info && blob.size > info.limits.megabytes * 1e6) throw new Problem(413);
@@ -60,7 +62,7 @@ async function recognise(blob, { truth = null, scroll = true } = {}) {
   $("result").setAttribute("aria-busy", "false");
   showAnswer();
   if (mine.predictions) {
-    $("spoken").textContent = words().spoken(mine.predictions.map((row) => `${row.name} ${percent(row.probability)}`));
+    tell($("spoken"), words().spoken(mine.predictions.map((row) => `${row.name} ${percent(row.probability)}`)));
     look();
   }
   if (scroll && matchMedia("(max-width: 760px)").matches)
@@ -79,10 +81,11 @@ async function look() {
     mine.heat = { picture: url(picture), label };
   } catch (error) {
     if (error.name === "AbortError" || mine !== asked || label !== mine.label) return;
+    URL.revokeObjectURL(mine.heat?.picture);
     mine.heat = null;
   }
   showHeat();
-  if (label !== mine.predictions[0].label) $("spoken").textContent = $("heat-text").textContent;
+  if (label !== mine.predictions[0].label) tell($("spoken"), $("heat-text").textContent);
 }
 
 const url = (blob) => URL.createObjectURL(blob);
@@ -96,18 +99,37 @@ function element(name, className, ...content) {
   return made;
 }
 
+const HAN = /(\p{Script=Han}+)/u;
+
+/** Fill in a text that may have a Chinese class name in it, which is marked: voices and fonts go by the language. */
+function tell(parent, text) {
+  const parts = document.documentElement.lang === "zh-CN" ? [text] : text.split(HAN);
+  parent.replaceChildren(...parts.map((part, place) => (place % 2 ? inChinese(part) : part)));
+}
+
+function inChinese(text) {
+  const made = element("span", "", text);
+  made.lang = "zh-CN";
+  return made;
+}
+
+function named(className, name) {
+  const made = element("span", className);
+  tell(made, name);
+  return made;
+}
+
 function showAnswer() {
   const { predictions, truth, problem } = asked ?? {};
-  $("empty").hidden = Boolean(predictions || problem);
   $("answer").hidden = !predictions;
   if (problem) showProblem(problem);
   if (!predictions) return;
   const [best] = predictions;
-  $("best-name").textContent = best.name;
+  tell($("best-name"), best.name);
   $("best-share").textContent = percent(best.probability);
   document.querySelector(".best").classList.toggle("character", [...best.name].length === 1);
   $("truth").hidden = truth === null;
-  $("truth").textContent = truth === null ? "" : words().truth(truth);
+  tell($("truth"), truth === null ? "" : words().truth(truth));
   $("bars").replaceChildren(...predictions.map((row) => element("li", "", bar(row))));
   showHeat();
 }
@@ -120,7 +142,7 @@ function bar({ label, name, probability }) {
   const made = element(
     looks ? "button" : "div",
     "bar",
-    element("span", "name", name),
+    named("name", name),
     element("span", "share", share),
     element("span", "track", fill),
   );
@@ -149,10 +171,11 @@ function showHeat() {
   const { name } = predictions.find((row) => row.label === heat.label);
   if ($("heat-picture").src !== heat.picture) $("heat-picture").src = heat.picture;
   $("heat-picture").alt = words().heatOf(name);
-  $("heat-text").textContent = words().heat(name) + (settings.models > 1 ? ` ${words().firstOf(settings.models)}` : "");
+  tell($("heat-text"), words().heat(name) + (settings.models > 1 ? ` ${words().firstOf(settings.models)}` : ""));
 }
 
 function showProblem({ kind, message }) {
+  $("empty").hidden = true; // on a phone, the card is hidden with it
   const said = words().problems[kind] ?? words().problems[500];
   const sentence = typeof said === "function" ? said(info.limits) : said;
   $("problem").replaceChildren(element("p", "", sentence));
@@ -161,7 +184,7 @@ function showProblem({ kind, message }) {
     detail.lastChild.lang = "en";
     $("problem").append(detail);
   }
-  if ([408, 500, 503, "offline"].includes(kind) && asked?.blob) {
+  if ([408, 500, 503, "busy", "loading", "offline"].includes(kind) && asked?.blob) {
     const again = element("button", "button", words().again);
     again.type = "button";
     again.addEventListener("click", () => recognise(asked.blob, { truth: asked.truth }));
@@ -172,7 +195,8 @@ function showProblem({ kind, message }) {
 function showPreview(blob) {
   const preview = $("preview");
   if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.src = blob ? url(blob) : "";
+  if (blob) preview.src = url(blob);
+  else preview.removeAttribute("src"); // an empty one would be an error, again and again
   preview.alt = words().preview;
   preview.hidden = !blob;
   $("invitation").hidden = Boolean(blob);
@@ -187,8 +211,10 @@ function showWords() {
     $("about").textContent = words().about(info.classes);
     $("model").textContent = `${info.run} · ${info.model}`;
   }
-  for (const one of document.querySelectorAll("#example-list button"))
+  for (const one of document.querySelectorAll("#example-list button")) {
     one.setAttribute("aria-label", words().example(one.dataset.name));
+    tell(one.lastChild, one.dataset.name);
+  }
   $("preview").alt = words().preview;
   if (asked) showAnswer();
 }
@@ -204,7 +230,6 @@ function take(file, truth = null) {
 function takeFrom(transfer) {
   const file = [...(transfer?.files ?? [])][0];
   if (file) return take(file);
-  $("empty").hidden = true;
   showProblem(new Problem("nothing"));
 }
 
@@ -243,7 +268,7 @@ function showExamples() {
     const picture = element("img", "");
     picture.alt = "";
     picture.src = `page/examples/${number}`;
-    const button = element("button", "", picture, element("span", "", name));
+    const button = element("button", "", picture, element("span", ""));
     button.type = "button";
     button.dataset.name = name;
     button.title = name;
@@ -298,14 +323,17 @@ $("language").addEventListener("click", () => {
 /** What is served, once the model is loaded. */
 async function begin() {
   showWords();
+  let shown; // the problem: said once, not each second
   while (!settings) {
     try {
       info = await (await send("info")).json();
       settings = await (await send("page/settings")).json();
       $("problem").replaceChildren();
+      $("empty").hidden = Boolean(asked);
     } catch (error) {
-      $("loading").hidden = error.kind !== 503;
-      if (error.kind !== 503) showProblem(error);
+      $("loading").hidden = error.kind !== "loading";
+      if (error.kind !== "loading" && error.kind !== shown) showProblem(error);
+      shown = error.kind;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }

@@ -283,6 +283,12 @@ def test_both_languages_say_the_same_things(opened):
 
 def test_errors_say_what_to_do(opened, app):
     page = opened()
+    page.evaluate(
+        """() => {
+            window.errors = 0;
+            document.getElementById("preview").addEventListener("error", () => (window.errors += 1));
+        }"""
+    )
 
     def problem():
         page.wait_for_selector("#result[aria-busy=false] #problem p")
@@ -291,6 +297,8 @@ def test_errors_say_what_to_do(opened, app):
 
     choose(page, b"words")
     assert "not a picture that can be read" in problem()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.errors") == 1
     choose(page, PNG[:60])
     assert "damaged" in problem()
     choose(page, bytes(300_000))
@@ -324,6 +332,91 @@ def test_the_page_waits_for_the_model(opened, app):
         batcher.model = model
     page.wait_for_selector("#example-list button")
     assert page.locator("#loading").is_hidden()
+
+
+def test_a_model_that_has_stopped_is_not_said_to_load(opened, app):
+    batcher = app.state.service.batcher
+    batcher.closed = True
+    try:
+        page = opened(ready=False, viewport={"width": 400, "height": 800})
+        page.wait_for_selector("#problem p")
+        assert page.locator("#loading").is_hidden()
+        assert "has stopped" in page.inner_text("[role=alert]")  # nothing, if the card were hidden
+        page.click("#language")
+        assert (
+            opened(ready=False, locale="zh-CN")
+            .wait_for_selector("#problem p")
+            .inner_text()
+            .startswith("模型已停止")
+        )
+    finally:
+        batcher.closed = False
+    page.wait_for_selector("#example-list button")
+    assert page.inner_text("#problem") == ""
+
+
+def test_a_phone_shows_that_the_first_picture_is_worked_on(opened):
+    page = opened(viewport={"width": 400, "height": 800}, is_mobile=True, has_touch=True)
+    assert page.locator("#result").is_hidden()
+    answers = []
+    page.route("**/predict*", lambda route: answers.append(route))
+    choose(page)
+    page.wait_for_selector("#result[aria-busy=true]")
+    assert page.locator("#result-title").bounding_box()["y"] < 700
+    while not answers:
+        page.wait_for_timeout(10)
+    answers[0].continue_()
+    check_answer(page)
+
+
+def test_chinese_names_are_marked_on_an_english_page(opened):
+    page = opened()
+    rows = [
+        {"label": label, "name": name, "probability": 0.25}
+        for label, name in enumerate(["废旧 电池", "T恤", "cup", "草"])
+    ]
+    page.route("**/predict*", lambda route: route.fulfill(json={"predictions": rows}))
+    choose(page)
+    page.wait_for_selector("#heat:not([hidden])")
+    marked = (
+        "all => all.map((one) => [...one.querySelectorAll('[lang=zh-CN]')].map((part) => part.innerText))"
+    )
+    assert page.eval_on_selector_all(".bar .name", marked) == [["废旧", "电池"], ["恤"], [], ["草"]]
+    assert page.eval_on_selector_all("#best-name, #heat-text, #spoken", marked) == [
+        *(["废旧", "电池", "恤", "草"], ["废旧", "电池"], ["废旧", "电池"]),
+    ]
+    assert page.inner_text("#best-name") == "废旧 电池"
+    unmarked = """() => {
+        document.querySelector("noscript").remove(); // its elements are text where there are scripts
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        const found = [];
+        while (texts.nextNode())
+        {
+            const { data, parentElement } = texts.currentNode;
+            if (/\\p{Script=Han}/u.test(data) && parentElement.closest("[lang]").lang === "en") found.push(data);
+        }
+        return found;
+    }"""
+    assert page.evaluate(unmarked) == []
+    page.click("#language")
+    assert page.locator("#best-name [lang]").count() == 0  # all of it is Chinese
+
+
+def test_pictures_that_are_shown_no_more_are_freed(opened):
+    page = opened()
+    page.evaluate(
+        """() => {
+            const [make, free] = [URL.createObjectURL, URL.revokeObjectURL];
+            window.held = new Set();
+            URL.createObjectURL = (blob) => { const made = make(blob); window.held.add(made); return made; };
+            URL.revokeObjectURL = (made) => { window.held.delete(made); free(made); };
+        }"""
+    )
+    for _ in range(3):
+        page.evaluate("document.getElementById('heat-picture').src = ''")
+        choose(page)
+        page.wait_for_function("() => document.getElementById('heat-picture').src.startsWith('blob:')")
+    assert page.evaluate("window.held.size") == 2  # the picture and its heat map
 
 
 @pytest.mark.parametrize("width", [320, 600])

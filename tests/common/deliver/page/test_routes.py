@@ -29,6 +29,15 @@ def test_the_page_loads_nothing_from_elsewhere(client):
             assert served.status_code == 200 and served.content == path.read_bytes()
 
 
+@pytest.mark.parametrize("path", ["/", "/page/page.js"])
+def test_what_has_not_changed_is_not_sent_again(client, path):
+    first = client.get(path)
+    again = client.get(path, headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for answer in (first, again):
+        assert answer.headers["cache-control"] == "no-cache" and "content-security-policy" in answer.headers
+
+
 @pytest.mark.parametrize(
     "name", ["routes.py", "../routes.py", "..%2froutes.py", "%2e%2e/routes.py", "none.js"]
 )

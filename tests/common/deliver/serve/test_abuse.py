@@ -192,7 +192,9 @@ def test_a_slow_upload_is_ended(live, http):
 )
 def test_connections_that_never_finish_their_headers_are_closed(live, http, data):
     answers = []
-    clients = [threading.Thread(target=lambda: answers.append(raw(live, data, finish=False))) for _ in range(20)]
+    clients = [
+        threading.Thread(target=lambda: answers.append(raw(live, data, finish=False))) for _ in range(20)
+    ]
     for client in clients:
         client.start()
     for client in clients:

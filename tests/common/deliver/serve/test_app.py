@@ -24,8 +24,9 @@ def best(reply) -> str:
 
 
 def error(reply) -> str:
-    (said,) = reply.json().values()
-    assert list(reply.json()) == ["error"] and said and "Traceback" not in said
+    said = reply.json()["error"]
+    assert reply.json().keys() == {"error", *(["state"] if reply.status_code == 503 else [])}
+    assert said and "Traceback" not in said
     return said
 
 
@@ -127,6 +128,7 @@ def test_a_flood_is_refused_and_what_was_accepted_is_answered():
         done = [reply.result(10) for reply in replies]
         refused = [reply for reply in done if reply.status_code == 503]
         assert len(refused) == 20 and {reply.headers["retry-after"] for reply in refused} == {"1"}
+        assert {reply.json()["state"] for reply in refused} == {"busy"}
         assert [best(reply) for reply in done if reply.status_code != 503] == ["蓝"] * 4
         assert best(ask(client, picture("绿"))) == "绿" and client.app.state.service.working == 0
 
@@ -180,7 +182,9 @@ def test_health_follows_the_model():
     object.__setattr__(given, "load", slowly)
     with TestClient(create_app(given, Limits())) as client:
         for reply in (client.get("/health"), client.get("/info"), ask(client, picture())):
-            assert reply.status_code == 503 and "loading" in error(reply)
+            assert (
+                reply.status_code == 503 and "loading" in error(reply) and reply.json()["state"] == "loading"
+            )
         loading.set()
         wait_for(lambda: client.app.state.service.batcher.ready)
         assert client.get("/health").json() == {"status": "ready"}
@@ -188,7 +192,9 @@ def test_health_follows_the_model():
         assert ask(client, picture()).status_code == 503
         wait_for(lambda: not client.app.state.service.batcher.ready)
         for reply in (client.get("/health"), ask(client, picture())):
-            assert reply.status_code == 503 and "stopped" in error(reply)
+            assert (
+                reply.status_code == 503 and "stopped" in error(reply) and reply.json()["state"] == "stopped"
+            )
 
 
 def test_metrics_count_by_route():
