@@ -41,7 +41,8 @@ def read(path: Path | str, channels: int, at_least: tuple[int, int] | None = Non
     raw = Raw.parse(path)
     try:
         if raw is not None:
-            return np.repeat(raw.read()[:, :, None], channels, axis=2)
+            grey = raw.read()[:, :, None]
+            return grey if channels == 1 else np.repeat(grey, channels, axis=2)
         # Not cv2.imread: it passes JPEGs that are cut short, and fails on some file names.
         data = Path(path).read_bytes()
     except OSError as error:
