@@ -20,6 +20,7 @@ Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
 STRIP = 64  # rows of a transparent picture that are laid on white at a time
 
 cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
+cv2.setNumThreads(1)  # pictures are prepared side by side: threads within one would only take turns
 
 
 class ImageError(PodiumError):
