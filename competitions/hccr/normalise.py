@@ -43,7 +43,7 @@ class Levelled:
         self.margin = margin
 
     def __call__(self, image: Image) -> Image:
-        ink, paper = levelled(_at_most(image, self.LONGEST))
+        ink, paper = levelled(_at_most(_only_grey(image), self.LONGEST))
         mask: Any = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
         count = cv2.countNonZero(mask)
         white, everywhere = _mean(ink, mask), _mean(ink)
@@ -68,7 +68,7 @@ class Original:
     """
 
     def __call__(self, image: Image) -> Image:
-        ink: Any = cv2.bitwise_not(image[:, :, 0])
+        ink: Any = cv2.bitwise_not(_only_grey(image)[:, :, 0])
         counts = np.bincount(ink.reshape(-1), minlength=256)
         counts[0] = 0
         number = counts.sum() + 0.1
@@ -86,6 +86,15 @@ class Plain:
 
     def __call__(self, image: Image) -> Image:
         return 255 - image
+
+
+def _only_grey(image: Image) -> Image:
+    if image.shape[2] != 1:
+        raise PodiumError(
+            f"data.channels must be 1, got {image.shape[2]}: of the parts for data.picture in "
+            "competitions.hccr.normalise only Plain takes coloured pictures"
+        )
+    return image
 
 
 _GREYS = np.arange(256.0)
