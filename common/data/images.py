@@ -21,6 +21,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 STRIP = 64  # rows of a transparent picture that are laid on white at a time
 
 cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
+cv2.setNumThreads(1)  # pictures are prepared side by side: threads within one would only take turns
 
 
 class ImageError(PodiumError):
@@ -42,7 +43,8 @@ def read(path: Path | str, channels: int, at_least: tuple[int, int] | None = Non
     raw = Raw.parse(path)
     try:
         if raw is not None:
-            return np.repeat(raw.read()[:, :, None], channels, axis=2)
+            grey = raw.read()[:, :, None]
+            return grey if channels == 1 else np.repeat(grey, channels, axis=2)
         # Not cv2.imread: it passes JPEGs that are cut short, and fails on some file names.
         data = Path(path).read_bytes()
     except OSError as error:

@@ -36,6 +36,7 @@ import numpy as np
 from hydra.utils import get_object
 
 from common.data import images
+from common.data.attempts import THREADS, results, submit
 from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
@@ -298,23 +299,16 @@ def _decoded(
     rows: list[int], picture: Callable[[int], Image], row_bytes: int
 ) -> Iterator[tuple[list[int], list[Image | ImageError]]]:
     """Rows and their pictures a block; the next one is decoded while the caller works on this one."""
-
-    def attempt(row: int) -> Image | ImageError:
-        try:
-            return picture(row)
-        except ImageError as error:
-            return error
-
     size = max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         pending = None
         for start in [*range(0, len(rows), size), None]:
             ahead = None
             if start is not None:
                 block = rows[start : start + size]
-                ahead = block, [pool.submit(attempt, row) for row in block]
+                ahead = block, submit(pool, picture, block)
             if pending is not None:
-                yield pending[0], [future.result() for future in pending[1]]
+                yield pending[0], results(pending[1])
             pending = ahead
 
 

@@ -1,6 +1,5 @@
 """Decoded images, uint8, shared by all workers: in one buffer in memory, or in a file that is mapped."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from common.data.attempts import THREADS, results, submit
 from common.data.images import ImageError
 
 Source = TypeVar("Source")
@@ -152,15 +152,8 @@ def decode(
     Returns the images that could be read, the positions in `sources` that they came from (int64, ascending) and the
     errors of the others.
     """
-
-    def attempt(source: Source) -> np.ndarray | ImageError:
-        try:
-            return read(source)
-        except ImageError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = list(pool.map(attempt, sources))
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = results(submit(pool, read, sources))
     errors = [image for image in found if isinstance(image, ImageError)]
     good = {row: image for row, image in enumerate(found) if not isinstance(image, ImageError)}
     return Pixels.of(list(good.values())), np.array(list(good), dtype=np.int64), errors

@@ -3,6 +3,7 @@
 So formats that hold many pictures in one file need nothing else to be trained on, packed, predicted and shown.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +33,11 @@ class Raw(NamedTuple):
 
     def read(self) -> NDArray[np.uint8]:
         """uint8 (height, width). Raises OSError, EOFError where the file ends before."""
-        with open(self.file, "rb", buffering=0) as file:  # no map: a file that shrinks would end the process
-            file.seek(self.offset)
-            pixels = np.empty((self.height, self.width), np.uint8)
-            if file.readinto(pixels.data) != pixels.size:
+        pixels = np.empty((self.height, self.width), np.uint8)
+        file = os.open(self.file, os.O_RDONLY)  # no map: a file that shrinks would end the process
+        try:
+            if os.preadv(file, [pixels.data], self.offset) != pixels.size:
                 raise EOFError
+        finally:
+            os.close(file)
         return pixels

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.attempts import THREADS, results, submit
 from common.data.images import ImageError, fit_to, needed, read
 from common.data.records import images_below
 from common.errors import PodiumError
@@ -32,18 +33,15 @@ def batches(
     Pictures that cannot be read are left out of a batch and come as errors.
     """
 
-    def load(path: Path) -> list[np.ndarray] | ImageError:
-        try:
-            return [fit_to(read(path, one["channels"], at_least=needed(one)), one) for one in preprocessings]
-        except ImageError as error:
-            return error
+    def load(path: Path) -> list[np.ndarray]:
+        return [fit_to(read(path, one["channels"], at_least=needed(one)), one) for one in preprocessings]
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         pending = None
         for start in [*range(0, len(paths), batch_size), None]:
             chunk = None
             if start is not None:  # reads the next batch while the caller works on this one
-                chunk = start, [pool.submit(load, path) for path in paths[start : start + batch_size]]
+                chunk = start, submit(pool, load, paths[start : start + batch_size])
             if pending is not None:
                 yield _gather(*pending)
             pending = chunk
@@ -67,7 +65,7 @@ def predicted(
 
 
 def _gather(start: int, futures: list[Any]) -> tuple[list[int], list[np.ndarray], list[ImageError]]:
-    loaded = [future.result() for future in futures]
+    loaded = results(futures)
     good = [offset for offset, images in enumerate(loaded) if not isinstance(images, ImageError)]
     return (
         [start + offset for offset in good],

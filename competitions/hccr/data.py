@@ -53,31 +53,33 @@ class HccrData(ImageData):
     def records(self) -> tuple[pd.DataFrame, list[str]]:
         table, index = self._table()
         table = table[(table["part"] != "unlabelled").to_numpy()]
-        trained = table["part"].isna() & (table["code"] != 0)
+        characters = np.array(tags.characters(table["code"].to_numpy()), object)
+        trained = table["part"].isna() & np.array([len(name) == 1 for name in characters], bool)
         if not trained.any():
             raise PodiumError(
                 f"{self.root}: no record to train on: all {len(table)} are in files for tests, or have no tag"
             )
         names = tags.read_lexicon(self.lexicon) if self.lexicon else _by_code(table.loc[trained, "code"])
         label_of = {name: label for label, name in enumerate(names)}
-        characters = tags.characters(table["code"].to_numpy())
         table["label"] = [label_of.get(name, -1) for name in characters]
         unknown = table["label"] == -1
         faults = list(index.faults)
-        for row, name in zip(table.index[unknown], np.array(characters)[unknown], strict=True):
-            said = f"its tag «{name}» is no class" if name else "its tag is unknown"
-            faults.append(Fault(str(index.files[index.file[row]]), int(index.offset[row]), said))
+        for row, name in zip(table.index[unknown], characters[unknown], strict=True):
+            faults.append(Fault(str(index.files[index.file[row]]), int(index.offset[row]), _no_class(name)))
         self._report(faults, len(index))
         kept = table[~unknown].sort_values("id", ignore_index=True)
         return kept[[*COLUMNS, "part"]], names
 
     def test_records(self) -> pd.DataFrame:
-        """The records of unlabelled files, or else those that are scored."""
+        """The records of unlabelled files, or else those that are scored. Faults of these files are printed."""
         table, index = self._table()
-        self._report(list(index.faults), len(index))
         for part in ("unlabelled", "score"):
             found = table[(table["part"] == part).to_numpy()]
             if len(found):
+                files = {str(index.files[at]) for at in index.file[found.index].tolist()}
+                for fault in index.faults:
+                    if fault.file in files:
+                        print(f"left out: {fault}")
                 return found.assign(label=np.int64(-1))[COLUMNS].reset_index(drop=True)
         return super().test_records()
 
@@ -115,6 +117,7 @@ class HccrData(ImageData):
         return table, index
 
     def _report(self, faults: list[Fault], count: int) -> None:
+        """List what training cannot use; raises PodiumError where that is too much."""
         path = self.folder / "gnt_faults.csv"
         if not faults:
             path.unlink(missing_ok=True)
@@ -155,6 +158,13 @@ def writers(files: list[tuple[str, Path]], index: GntIndex) -> list[str]:
 def _part(name: str) -> str | None:
     """What a file is for, by its name; None where it is trained on."""
     return next((part for part, word in PARTS.items() if word.search(name.lower())), None)
+
+
+def _no_class(name: str) -> str:
+    """Why what `tags.character` gives is no class."""
+    if not name:
+        return "its tag is unknown"
+    return f"its tag «{name}» is no class" if len(name) == 1 else f"its tag {name} is no character"
 
 
 def _by_code(codes: pd.Series) -> list[str]:

@@ -16,31 +16,54 @@ SUFFIX = ".gnt"
 
 
 def has_gnt(source: Path) -> bool:
-    """Whether a file is a .gnt or a zip, or a folder holds one of either."""
-    return bool(_packed_or_not(source))
+    """Whether a file is a .gnt or a zip, or a folder holds a .gnt or a zip of such."""
+    found = _packed_or_not(source)
+    return bool(found) and (source.is_file() or any(map(_holds_gnt, found)))
 
 
 def gnt_files(source: Path) -> list[tuple[str, Path]]:
     """(name, path) of every .gnt file that `source` is or holds, by name.
 
     A name is the path below the folder; a file in a zip has the name that it has there, behind the zip's own name
-    without `.zip` where the zip is one of a folder.
+    without `.zip` where the zip is one of a folder. So it is called as it would be if the zip were unpacked beside
+    itself, into a folder of its name; what is there already, in such a folder or next to the zip, is not taken twice.
 
     Raises PodiumError if there is none, and for a zip that cannot be unpacked.
     """
-    found = {}
-    for path in _packed_or_not(source):
-        name = PurePosixPath(path.name if source.is_file() else path.relative_to(source).as_posix())
-        if path.suffix.lower() == SUFFIX:
-            found[str(name)] = path
-        else:
-            prefix = PurePosixPath() if source.is_file() else name.with_suffix("")
-            inside = unpack(path)
-            below = (one for one in inside.rglob("*") if one.is_file())
-            found |= {str(prefix / one.relative_to(inside).as_posix()): one for one in below}
+    paths = _packed_or_not(source)
+    if source.is_file():
+        found = {source.name: source} if source.suffix.lower() == SUFFIX else _members(source)
+    else:
+        zips = [path for path in paths if path.suffix.lower() != SUFFIX]
+        loose = {path.relative_to(source).as_posix(): path for path in paths if path not in zips}
+        found = dict(loose)
+        for path in zips:
+            beside = PurePosixPath(path.relative_to(source).as_posix()).parent
+            members = _members(path)
+            twice = {
+                name for name in members if {_below(beside / path.stem, name), str(beside / name)} & {*loose}
+            }
+            if twice:
+                print(
+                    f"{path}: {len(twice)} of its {len(members)} files are unpacked beside it, and taken from there"
+                )
+            found |= {
+                _below(beside / path.stem, name): members[name] for name in members if name not in twice
+            }
     if not found:
         raise PodiumError(f"{source}: there is no .gnt file, and no zip of them")
     return sorted(found.items())
+
+
+def _members(path: Path) -> dict[str, Path]:
+    """The files of a zip by their names in it."""
+    inside = unpack(path)
+    return {one.relative_to(inside).as_posix(): one for one in inside.rglob("*") if one.is_file()}
+
+
+def _below(folder: PurePosixPath, name: str) -> str:
+    """The name of a zip's file below the zip's folder, which the zip may hold as its own top folder."""
+    return str(folder / name.removeprefix(f"{folder.name}/"))
 
 
 def pictures(files: list[tuple[str, Path]], index: GntIndex) -> tuple[list[str], list[str]]:
@@ -82,6 +105,17 @@ def unpack(path: Path) -> Path:
             raise PodiumError(f"{path} cannot be unpacked into {out}: {error.strerror or error}") from error
         partial.rename(out)
     return out
+
+
+def _holds_gnt(path: Path) -> bool:
+    """Whether a file is a .gnt, or a zip of such; a damaged zip may be one, and unpacking it says what is wrong."""
+    if path.suffix.lower() == SUFFIX:
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(PurePosixPath(name).suffix.lower() == SUFFIX for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return True
 
 
 def _packed_or_not(source: Path) -> list[Path]:

@@ -11,6 +11,7 @@ byte: width, height and size must fit, which chance hardly does.
 import mmap
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -68,11 +69,11 @@ class GntIndex:
     @classmethod
     def of(cls, files: Sequence[Path]) -> "GntIndex":
         """Read the headers of these files; faults of files and records are collected, never raised."""
-        offsets, headers, faults = [], [], []
-        for path in files:
-            found, header, wrong = read_headers(path)
-            offsets.append(found)
-            headers.append(header)
+        followed = [_unchecked(path) for path in files]
+        offsets, headers = [one[0] for one in followed], [one[1] for one in followed]
+        faults = []
+        for at in _doubtful(headers, [is_whole for _, _, is_whole in followed]):
+            offsets[at], headers[at], wrong = read_headers(files[at])
             faults += wrong
         counts = np.array([len(found) for found in offsets], np.int64)
         file = np.repeat(np.arange(len(files), dtype=np.int32), counts)
@@ -106,6 +107,31 @@ class GntIndex:
         return data[start : start + height * width].reshape(height, width)
 
 
+def _unchecked(path: Path) -> tuple[NDArray[np.int64], NDArray[Any], bool]:
+    """Offsets and headers of a file's first records by their sizes alone, and whether these end where it ends."""
+    with suppress(OSError):
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            end = os.fstat(opened).st_size
+            if end:
+                with mmap.mmap(opened, 0, access=mmap.ACCESS_READ) as data:
+                    found = _follow(data, 0, BATCH)
+                    if found[-1] == end and found[-2] <= end - HEAD:
+                        del found[-1]
+                        offsets = np.array(found, np.int64)
+                        return offsets, _headers(data, offsets), True
+        finally:
+            os.close(opened)
+    return np.empty(0, np.int64), np.empty(0, HEADER), False
+
+
+def _doubtful(headers: Sequence[NDArray[Any]], is_whole: Sequence[bool]) -> list[int]:
+    """Numbers of the files that must be read record by record. All are checked at once: few have anything wrong."""
+    file = np.repeat(np.arange(len(headers)), [len(header) for header in headers])
+    unsound = file[~_is_sound(_joined(headers))]
+    return sorted({*unsound.tolist(), *np.flatnonzero(~np.array(is_whole, bool)).tolist()})
+
+
 def read_headers(path: Path) -> tuple[NDArray[np.int64], NDArray[Any], list[Fault]]:
     """Offsets int64 (N,) and headers HEADER (N,) of a file's sound records, ascending, and the file's faults."""
     try:
@@ -124,11 +150,12 @@ def read_headers(path: Path) -> tuple[NDArray[np.int64], NDArray[Any], list[Faul
 
 def _walk(name: str, data: mmap.mmap) -> tuple[NDArray[np.int64], NDArray[Any], list[Fault]]:
     at, end = 0, len(data)
+    ahead = BATCH  # after a fault few: where there are many, most of what is followed would be followed again
     faults: list[Fault] = []
     offsets: list[NDArray[np.int64]] = []
     headers: list[NDArray[Any]] = []
     while at < end:
-        followed = _follow(data, at)
+        followed = _follow(data, at, ahead)
         while followed and followed[-1] > end - HEAD:
             del followed[-1]
         found = np.array(followed, np.int64)
@@ -141,8 +168,10 @@ def _walk(name: str, data: mmap.mmap) -> tuple[NDArray[np.int64], NDArray[Any], 
             if end > SMALL:
                 _release(data, at, int(found[count - 1]))
             at = int(found[count - 1]) + int(header["size"][count - 1])
-        if count == BATCH or at == end:
+        if count == ahead or at == end:
+            ahead = min(2 * ahead, BATCH)
             continue
+        ahead = 64
         # The record before may be at fault: a size that is too large, yet fits its sides, swallows what follows.
         last = next((i for i in range(len(offsets) - 1, -1, -1) if len(offsets[i])), -1)
         before = int(offsets[last][-1]) if last >= 0 else -HEAD
@@ -164,11 +193,11 @@ def _joined(headers: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([np.empty(0, np.uint8), *flat]).view(HEADER)
 
 
-def _follow(data: mmap.mmap, at: int) -> list[int]:
-    """Offsets of up to BATCH records, by their sizes alone, from `at` on."""
+def _follow(data: mmap.mmap, at: int, count: int) -> list[int]:
+    """Offsets of up to `count` records, by their sizes alone, from `at` on; what is behind the end comes last."""
     offsets: list[int] = []
     append, number = offsets.append, int.from_bytes  # faster than struct on a map
-    for _ in repeat(None, BATCH):
+    for _ in repeat(None, count):
         append(at)
         size = number(data[at : at + 4], "little")
         if not size:

@@ -15,19 +15,17 @@ from common.data.images import Image
 from common.errors import PodiumError
 
 Grey = NDArray[np.uint8]  # (H, W)
+Coarse = NDArray[np.float32]  # (256,), a value for each of 16 x 16 places
 
 
 class Levelled:
     """Ink of full strength on even black, cut out: for records and for photographs alike.
 
     1. *Size.* A picture longer than `LONGEST` is shrunk to it.
-    2. *Polarity.* White ink on black paper is inverted, see `is_light_on_dark`.
-    3. *Levelling.* A picture more than twice as long as wide is widened by its paper to a square, as the stroke of 一
-       fills it when it is cut out closely. Each pixel is divided by the paper's brightness at its place, see
-       `paper_of`: paper becomes 0, ink up to 1.
-    4. *Contrast.* Otsu's threshold parts ink from paper (IEEE Trans. SMC, 1979). The mean of the paper and a little
-       more becomes black, the mean of the ink nearly white, whatever the pen and the light.
-    5. *Crop* to the ink, without specks, and a margin. `data.fit=pad` then keeps its aspect.
+    2. *Polarity and levelling*, see `levelled`: paper becomes 0, ink up to 255, whatever the light.
+    3. *Contrast.* Otsu's threshold parts ink from paper (IEEE Trans. SMC, 1979). The mean of the paper and a little
+       more becomes black, the mean of the ink nearly white, whatever the pen.
+    4. *Crop* to the ink, without specks, and a margin. `data.fit=pad` then keeps its aspect.
 
     A picture without contrast comes out black.
 
@@ -45,19 +43,16 @@ class Levelled:
         self.margin = margin
 
     def __call__(self, image: Image) -> Image:
-        grey: Any = _at_most(image, self.LONGEST)
-        if is_light_on_dark(grey):
-            grey = cv2.bitwise_not(grey)
-        grey = _less_flat(grey)
-        paper = paper_of(grey)
-        ink: Any = cv2.bitwise_not(cv2.divide(grey, paper, scale=255))  # 255 - 255 · grey / paper, at least 0
+        ink, paper = levelled(_at_most(_only_grey(image), self.LONGEST))
         mask: Any = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
-        white, black = _mean(ink, mask), _mean(ink, 1 - mask)
-        if (white - black) * _mean(paper) < self.LEAST * 255 or not mask.any():
+        count = cv2.countNonZero(mask)
+        white, everywhere = _mean(ink, mask), _mean(ink)
+        black = (everywhere * ink.size - white * count) / max(ink.size - count, 1)
+        if (white - black) * paper < self.LEAST * 255 or not count:
             return np.zeros((*ink.shape, 1), np.uint8)
-        lowest: Any = black + 0.15 * (white - black)
-        ink = cv2.convertScaleAbs(cv2.subtract(ink, lowest), alpha=255 / (white - black))
-        return _cropped(ink, _box(mask, self.SPECK), self.margin)[:, :, None]
+        cut = _cropped(ink, _box(mask, self.SPECK), self.margin)
+        whitened: Any = cv2.LUT(cut, _stretched(black + 0.15 * (white - black), 255 / (white - black)))
+        return whitened[:, :, None]
 
 
 class Original:
@@ -73,7 +68,7 @@ class Original:
     """
 
     def __call__(self, image: Image) -> Image:
-        ink: Any = cv2.bitwise_not(image[:, :, 0])
+        ink: Any = cv2.bitwise_not(_only_grey(image)[:, :, 0])
         counts = np.bincount(ink.reshape(-1), minlength=256)
         counts[0] = 0
         number = counts.sum() + 0.1
@@ -93,6 +88,15 @@ class Plain:
         return 255 - image
 
 
+def _only_grey(image: Image) -> Image:
+    if image.shape[2] != 1:
+        raise PodiumError(
+            f"data.channels must be 1, got {image.shape[2]}: of the parts for data.picture in "
+            "competitions.hccr.normalise only Plain takes coloured pictures"
+        )
+    return image
+
+
 _GREYS = np.arange(256.0)
 
 
@@ -109,10 +113,56 @@ def _power(mean: float, deviation: float) -> Grey | None:
     return None if np.isnan(mapped).any() else np.minimum(255, mapped).astype(np.uint8)
 
 
+def _stretched(lowest: float, factor: float) -> Grey:
+    """The table x → factor · (x - lowest), rounded, within 0 and 255."""
+    return np.minimum(np.rint(np.maximum(np.rint(_GREYS - lowest), 0) * factor), 255).astype(np.uint8)
+
+
 def _mean(grey: Grey, mask: Grey | None = None) -> float:
     """Of the pixels where the mask is not 0; 0 where it is nowhere."""
     channels: Any = cv2.mean(grey, mask)
     return float(channels[0])
+
+
+def levelled(grey: Grey) -> tuple[Grey, float]:
+    """Ink on black, uint8 of the shape of `grey`, 255 · (1 - grey / paper), and the mean brightness of the paper.
+
+    White ink on black paper is inverted, see `is_light_on_dark`; each pixel is divided by the paper's brightness at its
+    place, see `paper_of`. Of a picture on even white, which asks for neither, it is the negative. A picture more than
+    twice as long as wide is widened by its paper to a square, as the stroke of 一 fills it when it is cut out closely.
+    """
+    if is_on_white(grey):
+        return _negative(_less_flat(grey)), 255.0
+    means, rest = _evened(grey)
+    if is_light_on_dark(grey, rest):
+        grey, means, rest = _negative(grey), 255 - means, -rest
+    widened = _less_flat(grey)
+    if widened is not grey:
+        means, rest = _evened(widened)
+    paper = paper_of(widened, means, rest)
+    return _negative(cv2.divide(widened, paper, scale=255)), _mean(paper)
+
+
+def _negative(grey: Any) -> Any:
+    return cv2.bitwise_not(grey)
+
+
+def is_on_white(grey: Grey) -> bool:
+    """Whether the paper is 255 throughout, as scans that were cleaned have it: uint8 (H, W).
+
+    Half of the pixels are, and a sixteenth of each ninth of the picture. White ink on black has not so many, nor has a
+    photograph whose light part is blown out; and larger pictures are rather photographs.
+    """
+    if max(grey.shape) > LARGEST_SCAN:
+        return False
+    white: Any = cv2.threshold(grey, 254, 255, cv2.THRESH_BINARY)[1]
+    if 2 * cv2.countNonZero(white) < grey.size:
+        return False
+    ninths: Any = cv2.resize(white, (3, 3), interpolation=cv2.INTER_AREA)
+    return int(ninths.min()) >= 16
+
+
+LARGEST_SCAN = 256  # pixels a side
 
 
 def _surfaces(side: int) -> NDArray[np.float32]:
@@ -127,24 +177,36 @@ def _surfaces(side: int) -> NDArray[np.float32]:
 
 _COARSE, _FINE = 16, 32  # sides at which surfaces are fitted, and the paper is found
 _SURFACES, _FINE_SURFACES = _surfaces(_COARSE), _surfaces(_FINE)
+_SURFACES_TRANSPOSED = np.ascontiguousarray(_SURFACES.T)
+_FINE_SURFACES_TRANSPOSED = np.ascontiguousarray(_FINE_SURFACES.T)
+_PRODUCTS = np.ascontiguousarray(_SURFACES[:, None] * _SURFACES[None]).reshape(36, -1)  # of each two surfaces
+_RIDGE = 1e-4 * np.eye(6, dtype=np.float32)
 _AT_BORDER = np.pad(np.zeros((_COARSE - 2, _COARSE - 2), bool), 1, constant_values=True).reshape(-1)
 _INSIDE_LESS_BORDER = np.where(_AT_BORDER, -1 / _AT_BORDER.sum(), 1 / (~_AT_BORDER).sum()).astype(np.float32)
 
 
-def is_light_on_dark(grey: Grey) -> bool:
-    """Whether the ink is lighter than the paper: uint8 (H, W).
+def _evened(grey: Grey) -> tuple[Coarse, Coarse]:
+    """The means of a picture on 16 x 16 places, and what is left of them when uneven light is taken away.
 
-    Paper is what most of a picture shows, and more so at its border. Uneven light is taken away first, as a quadratic
-    surface. Then the ink is on the side to which the greys lean (their skewness) and where the inside of the picture
-    differs from its border. Where that hardly tells, as for 一 cut out closely, pure white or pure black is paper.
+    Light falls off as a quadratic surface does.
     """
-    small = _grid(grey, _COARSE)
-    rest = small - _SURFACES.T @ (_SURFACES @ small)
-    squares = rest * rest
-    spread = math.sqrt(squares.mean())
-    if spread < 1e-3:
+    means = _grid(grey, _COARSE)
+    return means, means - _SURFACES_TRANSPOSED @ (_SURFACES @ means)
+
+
+def is_light_on_dark(grey: Grey, rest: Coarse) -> bool:
+    """Whether the ink is lighter than the paper: uint8 (H, W) and its `_evened`.
+
+    Paper is what most of a picture shows, and more so at its border. So the ink is on the side to which the greys lean
+    (their skewness) and where the inside of the picture differs from its border. Where that hardly tells, as for 一 cut
+    out closely, pure white or pure black is paper.
+    """
+    variance = float(rest @ rest) / len(rest)
+    if variance < 1e-6:
         return False
-    lean = float(squares @ rest) / len(rest) / spread**3 + float(rest @ _INSIDE_LESS_BORDER) / spread
+    spread = math.sqrt(variance)
+    skewness = float((rest * rest) @ rest) / len(rest) / (variance * spread)
+    lean = skewness + float(rest @ _INSIDE_LESS_BORDER) / spread
     if abs(lean) < 1:
         white, black = float((grey >= 250).mean()), float((grey <= 5).mean())
         if max(white, black) >= 0.1:
@@ -152,20 +214,23 @@ def is_light_on_dark(grey: Grey) -> bool:
     return lean > 0
 
 
-def paper_of(grey: Grey) -> Grey:
+def paper_of(grey: Grey, means: Coarse, rest: Coarse) -> Grey:
     """The brightness of the paper at each place of a picture with dark ink, uint8 (H, W), at least 1.
 
     A quadratic surface, fitted twice, the second time without what is clearly darker than the first, tells how the
     light falls off. Of what differs from it, at 32 x 32, a closing removes all that is darker than its surroundings and
     narrower than a third of the picture: shadows stay.
+
+    means, rest: `_evened` of the picture.
     """
-    small = _grid(grey, _COARSE)
-    rest = small - _SURFACES.T @ (_SURFACES @ small)
-    kept = _SURFACES * (rest * np.abs(rest) >= -(rest @ rest) / len(rest))  # less than one deviation darker
-    fitted = np.linalg.solve(kept @ _SURFACES.T + 1e-4 * np.eye(6, dtype=np.float32), kept @ small)
-    surface = np.maximum(_FINE_SURFACES.T @ fitted, 16).reshape(_FINE, _FINE)
-    closed = cv2.morphologyEx(_grid(grey, _FINE).reshape(_FINE, _FINE) / surface, cv2.MORPH_CLOSE, _THIRD)
-    paper: Any = np.clip(cv2.blur(closed, (5, 5)) * surface, 1, 255).astype(np.uint8)
+    kept = rest * np.abs(rest) >= -float(rest @ rest) / len(rest)  # less than one deviation darker
+    weights = kept.astype(np.float32)
+    normal = (_PRODUCTS @ weights).reshape(6, 6) + _RIDGE
+    fitted: Any = cv2.solve(normal, _SURFACES @ (weights * means), flags=cv2.DECOMP_CHOLESKY)[1]
+    surface = np.maximum(_FINE_SURFACES_TRANSPOSED @ fitted, 16).reshape(_FINE, _FINE)
+    fine = cv2.resize(grey, (_FINE, _FINE), interpolation=cv2.INTER_AREA)
+    closed = cv2.morphologyEx(cv2.divide(fine, surface, dtype=cv2.CV_32F), cv2.MORPH_CLOSE, _THIRD)
+    paper = np.clip(cv2.blur(closed, (5, 5)) * surface, 1, 255).astype(np.uint8)
     found: Any = cv2.resize(paper, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return found
 
@@ -202,13 +267,17 @@ def _at_most(image: Image, longest: int) -> Grey:
 
 def _box(mask: Grey, speck: float) -> tuple[int, int, int, int]:
     """Left, top, right, bottom (exclusive) of all connected pieces that are no specks."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    stats = stats[1:]  # the first is the paper
-    area = stats[:, cv2.CC_STAT_AREA]
-    stats = stats[area >= speck * area.max()]
-    left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
-    right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
-    return int(left.min()), int(top.min()), int(right.max()), int(bottom.max())
+    kind = (
+        cv2.CV_16U if mask.size < 2**17 else cv2.CV_32S
+    )  # 16 bits are faster, and number half of so many pixels
+    stats: Any = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=kind)[2]
+    pieces = stats[1:].tolist()  # the first is the paper; lists, as there are few
+    least = speck * max(area for *_, area in pieces)
+    boxes = [
+        (left, top, left + width, top + height) for left, top, width, height, area in pieces if area >= least
+    ]
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _cropped(ink: Grey, box: tuple[int, int, int, int], margin: float) -> Grey:

@@ -1,11 +1,16 @@
 """Handwritten characters: `file,index,label`, a row a record."""
 
+import re
 from pathlib import Path
 
 from common.data.reader import images_of
 from common.deliver.submission import TopK
 from competitions.hccr.files import gnt_files, has_gnt, pictures
 from competitions.hccr.gnt import GntIndex
+
+RECORD = re.compile(
+    r"(.+\.gnt)#(\d+)", re.IGNORECASE | re.DOTALL
+)  # as competitions.hccr.files.pictures names it
 
 
 class HccrSubmission(TopK):
@@ -20,8 +25,8 @@ class HccrSubmission(TopK):
         super().__init__(k=5, separator="")
 
     def names(self, image: str) -> list[str]:
-        file, _, number = image.rpartition("#")
-        return [file, number] if file else [image, ""]
+        record = RECORD.fullmatch(image)
+        return [record[1], record[2]] if record else [image, ""]
 
     def pictures(self, source: Path) -> tuple[list[str], list[Path]]:
         """Ids and paths of the records of a .gnt file, of a zip, or of all below a folder; or else of its pictures.

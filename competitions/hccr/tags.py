@@ -46,14 +46,14 @@ def plausible(stored: Tags) -> NDArray[np.bool_]:
 
 
 def character(code: int) -> str:
-    """The character of a code; its hexadecimal number, such as <A2A0>, if GBK has none; empty for 0."""
+    """The character of a code; its hexadecimal number, such as <A2A0>, if GBK has none that is seen; empty for 0."""
     if code == 0:
         return ""
     try:
         text = code.to_bytes(1 if code < 0x100 else 2).decode("gbk")
     except UnicodeDecodeError:
         text = ""
-    return text if len(text) == 1 else f"<{code:04X}>"
+    return text if len(text) == 1 and text.isprintable() and text != " " else f"<{code:04X}>"
 
 
 def characters(found: Tags) -> list[str]:

@@ -20,7 +20,7 @@ import torch
 
 from common.build import build
 from common.data.images import fit_to, read
-from common.data.pixels import Pixels
+from common.data.pixels import Packed, Pixels
 from common.errors import PodiumError
 from common.run import environment
 from common.run.job import make_data
@@ -31,10 +31,10 @@ from tests.bench import table
 from tests.bench.words import options_and_recipe, recipe
 
 NOTES = (
-    "one thread throughout, files warm in the page cache, medians over rounds; records a second",
+    "one thread but for ResNet-18, files warm in the page cache, medians over rounds; records a second",
     "plain reader: struct header, then np.frombuffer(f.read(w * h)), file by file; random access by seek",
     "loader: record → data.picture → 112 x 112 → batches of 64, as training and predicting call it",
-    "packed: rows of an array in memory or mapped → batches of 64",
+    "packed: rows of an array in memory, or of a mapped file, in random order → batches of 64",
     "ResNet-18: bare steps on one batch in memory, 64 pixels, 64 pictures, SGD, all threads: images a second",
 )
 
@@ -68,6 +68,7 @@ def main(words: Sequence[str]) -> None:
     folder = table.new_folder()
     config["data"] = {**config["data"], "size": [options.size, options.size]}
     data = make_data(config, folder)
+    torch.set_num_threads(1)  # as for OpenCV, see common/data/images.py
     files = [path for _, path in gnt_files(Path(config["data"]["root"]))]
     index = GntIndex.of(files)
     order = np.random.default_rng(0).permutation(len(index))[:5000].tolist()
@@ -76,16 +77,21 @@ def main(words: Sequence[str]) -> None:
     def loaded(rows: list[int]) -> np.ndarray:
         return np.stack([fit_to(read(paths[row], 1), data.preprocessing) for row in rows])
 
-    packed = Pixels.of([*loaded(order)])
-    batches = [order[start : start + 64] for start in range(0, len(order), 64)]
-    places = [list(range(start, min(start + 64, len(order)))) for start in range(0, len(order), 64)]
+    pixels = loaded(order)
+    in_memory, mapped = Pixels.of([*pixels]), mapped_file(folder / "pixels.u8", pixels)
+    batches = in_batches(order)
+    places = in_batches(np.random.default_rng(1).permutation(len(order)).tolist())
     work: dict[str, tuple[int, Callable[[], Any]]] = {
         "index: plain reader": (len(index), lambda: [plain_index(path) for path in files]),
         "index: ours": (len(index), lambda: GntIndex.of(files)),
         "random access: plain reader": (len(order), lambda: plain_access(files, index, order)),
         "random access: ours": (len(order), lambda: [index[row] for row in order]),
         "loader": (len(order), lambda: [torch.from_numpy(loaded(rows)) for rows in batches]),
-        "packed": (len(order), lambda: [torch.from_numpy(packed.stack(rows)) for rows in places]),
+        "packed, in memory": (
+            len(order),
+            lambda: [torch.from_numpy(in_memory.stack(rows)) for rows in places],
+        ),
+        "packed, mapped": (len(order), lambda: [torch.from_numpy(mapped.stack(rows)) for rows in places]),
     }
     taken: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(options.rounds):
@@ -103,6 +109,18 @@ def main(words: Sequence[str]) -> None:
     table.write(folder, "gnt", rows, notes)
     print(table.markdown(rows))
     print(f"written: {folder / 'gnt.md'}")
+
+
+def in_batches(rows: list[int]) -> list[list[int]]:
+    return [rows[start : start + 64] for start in range(0, len(rows), 64)]
+
+
+def mapped_file(path: Path, pixels: np.ndarray) -> Packed:
+    """Pixels as `make pack` leaves them; the file itself is gone once nothing maps it."""
+    pixels.tofile(path)
+    packed = Packed(path, pixels.shape[1:], np.arange(len(pixels)))
+    path.unlink()
+    return packed
 
 
 def plain_index(path: Path) -> list[tuple[int, bytes, int, int]]:

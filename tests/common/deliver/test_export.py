@@ -110,10 +110,11 @@ def test_a_graph_that_says_something_else_is_rejected(run, tmp_path, monkeypatch
     exported(run, tmp_path, "calibration=0")
     assert (tmp_path / "model.onnx").exists()
     monkeypatch.setattr(forms, "write_onnx", broken)
-    words = [f"run_dir={run}", f"out={tmp_path}", *QUICK, "calibration=0"]
+    words = [f"run_dir={run}", f"out={tmp_path}", *QUICK]
     assert main(["export", *words]) == 1
     said = capsys.readouterr()
     assert "DIFFERS" in said.out and "rejected_model.onnx differs from the model" in said.err
+    assert "ONNX int8: not kept: its source differs" in said.out
     kept = {path.name for path in tmp_path.iterdir()}
     assert kept == {"model.pt2", "rejected_model.onnx", "export.json"}
 
@@ -149,9 +150,10 @@ def test_int8_says_nearly_the_same_and_keeps_the_metadata(wide, tmp_path):
     ],
 )
 def test_int8_must_be_faster_and_about_as_good(top1, milliseconds, speed, note):
-    plain = {"top1": 0.9, "milliseconds": 2, "images_per_second": 100}
+    plain = {"top1": 0.1, "milliseconds": 2, "images_per_second": 100, "equal": True}
     int8 = {"top1": top1, "milliseconds": milliseconds, "images_per_second": speed}
-    assert _verdict(int8, plain).startswith(note)
+    assert _verdict(int8, plain, trained=0.9).startswith(note)
+    assert _verdict(int8, plain | {"equal": False}, trained=0.9) == "not kept: its source differs"
 
 
 @pytest.fixture

@@ -111,6 +111,32 @@ def test_zips_are_unpacked_once_and_give_the_same_records(root, capsys):
     assert not [path for path in root.iterdir() if path.suffix != ".zip"]  # nothing is written into the root
 
 
+@pytest.mark.parametrize("place", ["{folder}/{file}", "{file}", "HWDB/{file}"])
+def test_a_zip_beside_what_it_holds_is_not_read_twice(root, capsys, place):
+    """With a top folder of its own name, without one, and with another that is unpacked next to the zip."""
+    before, _ = data(root).records()
+    folder = root / "HWDB1.1trn_gnt"
+    with zipfile.ZipFile(root / f"{folder.name}.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, place.format(folder=folder.name, file=file.name))
+    if place.startswith("HWDB/"):
+        folder.rename(root / "HWDB")
+    capsys.readouterr()
+    after, _ = data(root).records()
+    assert "10 of its 10 files are unpacked beside it" in capsys.readouterr().out
+    assert len(after) == len(before) and after["group"].nunique() == before["group"].nunique()
+
+
+def test_a_zip_with_a_folder_of_its_name_gives_the_names_that_unpacking_gives(root):
+    before = [name for name, _ in gnt_files(root)]
+    folder = root / "HWDB1.1trn_gnt"
+    with zipfile.ZipFile(root / f"{folder.name}.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"{folder.name}/{file.name}")
+            file.unlink()
+    assert [name for name, _ in gnt_files(root)] == before
+
+
 def test_an_interrupted_or_damaged_zip_leaves_nothing(root, monkeypatch):
     path = zipped(root / "HWDB1.1tst_gnt")
     whole = path.read_bytes()
@@ -169,6 +195,41 @@ def test_damaged_records_are_listed_with_file_and_offset(root, tmp_path, capsys)
     assert "1 records cannot be used" in capsys.readouterr().out
     with pytest.raises(PodiumError, match=r"more than data.max_bad_share=0.001.*byte 1588: corrupted"):
         data(root, max_bad_share=0.001).records()
+
+
+@pytest.mark.parametrize("with_lexicon", [False, True])
+@pytest.mark.parametrize("tag", [b"\xa2\xa0", b"\xa1\xa1", b"\x07\0"])
+def test_a_tag_that_is_no_character_is_a_fault_and_no_class(root, tmp_path, tag, with_lexicon):
+    path = root / "HWDB1.1trn_gnt/003-c.gnt"
+    content = bytearray(path.read_bytes())
+    content[2 * 794 + 4 : 2 * 794 + 6] = tag
+    path.write_bytes(content)
+    (tmp_path / "lexicon.txt").write_text("\n".join(CHARACTERS), encoding="utf-8")
+    found = data(root, lexicon=str(tmp_path / "lexicon.txt") if with_lexicon else None)
+    found.setup()
+    assert sorted(found.class_names) == sorted(CHARACTERS)
+    faults = pd.read_csv(tmp_path / "run" / "gnt_faults.csv")
+    assert faults["offset"].tolist() == [2 * 794]
+    assert "is no character" in faults["reason"][0]
+
+
+def test_predicting_leaves_the_faults_of_training_and_prints_its_own(root, tmp_path, capsys):
+    for name in ("HWDB1.1trn_gnt/003-c.gnt", "tst_unlabelled/200-c.gnt"):
+        (root / name).write_bytes((root / name).read_bytes()[:-5])
+    data(root).records()
+    listed = (tmp_path / "run" / "gnt_faults.csv").read_bytes()
+    capsys.readouterr()
+    assert len(data(root).test_records()) == len(CHARACTERS) - 1
+    said = capsys.readouterr().out
+    assert said.count("left out") == 1 and "200-c.gnt: byte" in said
+    assert (tmp_path / "run" / "gnt_faults.csv").read_bytes() == listed
+
+
+@pytest.mark.parametrize("part", ["Levelled", "Original"])
+def test_colour_is_refused_with_what_to_set(root, part):
+    picture = {"_target_": f"competitions.hccr.normalise.{part}"}
+    with pytest.raises(PodiumError, match=r"data\.channels must be 1, got 3"):
+        data(root, channels=3, picture=picture).setup()
 
 
 def test_concatenated_files_are_parted_into_writers(root):

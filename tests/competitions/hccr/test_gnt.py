@@ -194,6 +194,32 @@ def test_damaged_files_never_cost_what_was_not_damaged(tmp_path, mutate):
         assert reach == len(damaged) or (not damaged and faults[0].reason == "the file is empty")
 
 
+def test_whole_files_are_not_read_record_by_record(tmp_path, monkeypatch):
+    files = [random_file(tmp_path / f"{n}.gnt", n) for n in range(6)]
+    expected = GntIndex.of(files).offset.tolist()
+    files[2].write_bytes(files[2].read_bytes()[:-1])
+    walked = []
+    monkeypatch.setattr(gnt, "read_headers", lambda path: walked.append(path) or whole_reader(path))
+    index = GntIndex.of(files)
+    assert walked == [files[2]] and [fault.file for fault in index.faults] == [str(files[2])]
+    assert len(index) == len(expected) - 1 and index.file.tolist() == sorted(index.file.tolist())
+
+
+whole_reader = gnt.read_headers
+
+
+def test_what_many_faults_cost_grows_with_their_number(tmp_path, monkeypatch):
+    """Counted in records that are followed: at most so many a fault, however long the file is."""
+    rng = np.random.default_rng(0)
+    one = record(b"\xd2\xbb", rng.integers(0, 256, (20, 20), np.uint8))
+    (tmp_path / "a.gnt").write_bytes((one + one[:6] + b"\x15" + one[7:]) * 4000)
+    followed, follow = [], gnt._follow
+    monkeypatch.setattr(gnt, "_follow", lambda *given: followed.append(follow(*given)) or followed[-1])
+    index = GntIndex.of([tmp_path / "a.gnt"])
+    assert len(index) == len(index.faults) == 4000
+    assert sum(map(len, followed)) < 70 * 4000
+
+
 def test_a_file_that_is_damaged_everywhere_takes_no_long_time(tmp_path):
     rng = np.random.default_rng(0)
     one = record(b"\xd2\xbb", rng.integers(0, 256, (40, 40), np.uint8))

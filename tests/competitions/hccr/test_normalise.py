@@ -10,7 +10,9 @@ from common.data.images import fit_to
 from common.errors import PodiumError
 from common.sample.brush import Hand, Manner, draw
 from common.sample.glyphs import characters, strokes
-from competitions.hccr.normalise import Levelled, Original, Plain, is_light_on_dark
+from competitions.hccr import normalise
+from competitions.hccr.normalise import Levelled, Original, Plain, is_light_on_dark, is_on_white
+from tests.competitions.hccr import naive_levelled
 
 RECIPE = {"size": [64, 64], "channels": 1, "fit": "pad", "pad_value": 0, "interpolation": "area"} | {
     "picture": {"_target_": "competitions.hccr.normalise.Levelled", "margin": 0.06}
@@ -136,13 +138,65 @@ def test_a_photograph_looks_like_a_scan(white_on_black):
     assert np.median(found) > 0.95 and np.mean(np.array(found) > 0.85) > 0.93, sorted(found)[:8]
 
 
+def is_light(grey):
+    return is_light_on_dark(grey, normalise._evened(grey)[1])
+
+
 def test_polarity_is_seen_in_scans_of_all_characters():
     wrong = [
         name
         for name in characters()[::4]
-        if is_light_on_dark(scanned(ink_of(name))) or not is_light_on_dark(255 - scanned(ink_of(name)))
+        if is_light(scanned(ink_of(name))) or not is_light(255 - scanned(ink_of(name)))
     ]
     assert not wrong
+
+
+def pictures_of_all_kinds():
+    rng = np.random.default_rng(0)
+    for number, character in enumerate(SOME):
+        ink = ink_of(character)
+        yield scanned(ink)
+        yield 255 - scanned(ink)
+        yield photographed(ink, rng, white_on_black=bool(number % 2))
+        yield rng.integers(0, 256, rng.integers(1, 60, 2), np.uint8)
+
+
+def test_it_does_what_its_steps_say(monkeypatch):
+    """Against numpy, picture by picture, whatever they are: where ink is faint, one grey becomes several."""
+    monkeypatch.setattr(normalise, "is_on_white", lambda grey: False)
+    for picture in pictures_of_all_kinds():
+        found, expected = Levelled()(picture[:, :, None])[:, :, 0], naive_levelled.levelled(picture)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() < 10
+
+
+def test_on_even_white_the_short_way_leads_to_the_same(monkeypatch):
+    every = [scanned(ink_of(character)) for character in characters()[::4]]
+    scans = [scan for scan in every if is_on_white(scan)]
+    assert len(scans) > 0.9 * len(every)  # the others are little but ink, such as 一
+    short = [Levelled()(scan[:, :, None])[:, :, 0] for scan in scans]
+    seen_short = [seen(scan) for scan in scans]
+    monkeypatch.setattr(normalise, "is_on_white", lambda grey: False)
+    near = [alike(one, seen(scan)) for one, scan in zip(seen_short, scans, strict=True)]
+    assert np.median(near) > 0.99 and min(near) > 0.9
+    monkeypatch.setattr(naive_levelled, "paper_of", lambda grey: np.full_like(grey, 255))
+    for found, scan in zip(short, scans, strict=True):
+        assert np.abs(found - naive_levelled.levelled(scan)).max() < 4
+
+
+def test_what_is_not_on_even_white_goes_the_long_way():
+    rng = np.random.default_rng(0)
+    for character in SOME:
+        ink = ink_of(character)
+        assert not is_on_white(255 - scanned(ink))
+        assert not is_on_white(photographed(ink, rng))
+    scan = scanned(ink_of("林"))
+    assert not is_on_white(
+        cv2.resize(scan, (300, 300), interpolation=cv2.INTER_NEAREST)
+    )  # rather a photograph
+    shadow = np.full((90, 90), 255, np.uint8)
+    shadow[:30, :30] = 200
+    assert not is_on_white(shadow)
 
 
 @pytest.mark.parametrize("scale", [0.4, 2.0, 7.0])

@@ -41,6 +41,27 @@ def test_pictures_are_taken_where_there_are_no_records(submission, tmp_path):
     assert submission.pictures(tmp_path)[0] == ["one.png"]
 
 
+def test_a_zip_without_records_among_photographs_is_left_alone(submission, tmp_path):
+    cv2.imwrite(str(tmp_path / "my#1.png"), np.zeros((5, 5), np.uint8))
+    with zipfile.ZipFile(tmp_path / "backup.zip", "w") as archive:
+        archive.write(tmp_path / "my#1.png", "my#1.png")
+    assert submission.pictures(tmp_path)[0] == ["my#1.png"]
+    with pytest.raises(PodiumError, match=r"there is no \.gnt file"):
+        submission.pictures(tmp_path / "backup.zip")
+
+
+@pytest.mark.parametrize(
+    ("image", "names"),
+    [
+        ("my#1.png", ["my#1.png", ""]),
+        ("a#2/b#3.GNT#14", ["a#2/b#3.GNT", "14"]),
+        ("one#7", ["one#7", ""]),
+    ],
+)
+def test_only_records_have_a_number(submission, image, names):
+    assert submission.names(image) == names
+
+
 def test_faults_are_said(submission, tmp_path, capsys):
     write_writer(tmp_path / "a.gnt", 0)
     (tmp_path / "a.gnt").write_bytes((tmp_path / "a.gnt").read_bytes()[:-5])

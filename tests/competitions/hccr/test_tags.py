@@ -28,8 +28,9 @@ def test_ascii_may_be_padded_on_either_side():
     ]
 
 
-def test_what_gbk_lacks_is_named_by_its_number():
-    assert tags.character(0xFFFF) == "<FFFF>"
+@pytest.mark.parametrize("code", [0xFFFF, 0xA2A0, 0xA1A1, 0x07, 0x20])
+def test_what_is_no_character_that_is_seen_is_named_by_its_number(code):
+    assert tags.character(code) == f"<{code:04X}>"
 
 
 @pytest.mark.parametrize("text", ["啊", "座", "!", "丂", ""])
