@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from os import cpu_count
 from typing import TypeVar
 
+from common.cores import cores
 from common.data.images import ImageError
 
 Source = TypeVar("Source")
 Picture = TypeVar("Picture")
 
-THREADS = cpu_count() or 1
+THREADS = cores()
 LARGEST_CHUNK = 64
 
 
