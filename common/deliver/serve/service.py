@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from starlette.requests import Request
 
@@ -40,7 +39,6 @@ class Service:
         self.working = 0
 
     def start(self) -> None:
-        cv2.setNumThreads(1)  # pictures are prepared side by side
         self.batcher.start()
 
     def close(self) -> None:
