@@ -51,6 +51,12 @@ def checkpoints(run):
     return {path: path.stat().st_mtime_ns for path in run.glob("jobs/*/last.ckpt")}
 
 
+def epochs(run):
+    """A row for each epoch of each job that has ended so far."""
+    tables = [pd.read_csv(path).assign(job=path.parent.name) for path in run.glob("jobs/*/history.csv")]
+    return pd.concat(tables) if tables else pd.DataFrame()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_twenty_kills_leave_no_trace(tmp_path):
@@ -58,13 +64,15 @@ def test_twenty_kills_leave_no_trace(tmp_path):
     write_sample(root, per_class=6, tests=1)
     one, other = tmp_path / "unbroken", tmp_path / "broken"
     finish(started(*train(root, one)))
-    work = sum(pd.read_csv(history)["seconds"].iloc[-1] for history in one.glob("jobs/*/history.csv"))
+    rows = epochs(one)
+    work, whole = rows.groupby("job")["seconds"].max().sum(), len(rows)
     for kill in range(KILLS):
         before, process = checkpoints(other), started(*train(root, other))
         if kill % 4:  # after some training of this start, so that the kills are spread over all jobs
             while process.poll() is None and checkpoints(other) == before:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0, 2 * work / KILLS))
+            left = work * (1 - len(epochs(other)) / whole)  # by epochs: how fast this machine is changes
+            time.sleep(rng.uniform(0, left / (KILLS - kill)))
         else:  # anywhere, start-up included
             time.sleep(rng.uniform(0.5, 12))
         process.kill()
