@@ -204,7 +204,7 @@ def no_network(monkeypatch, tmp_path):
             partial(timm_model, "tf_efficientnet_lite0"),
             "may also be pip .*make weights.*, the path .*, or none",
         ),
-        (partial(timm_model, "resnet10t"), "may also be the path .*, or none. `pip` has weights for tf_eff"),
+        (partial(timm_model, "resnet10t"), "may also be the path .*, or none .*`pip` has weights for tf_eff"),
         (partial(timm_model, "efficientnet_lite1"), "No pretrained weights exist(.|\n)*may also be the path"),
         (partial(efficientnet, "efficientnet-b0"), "may also be the path of a file"),
     ],
