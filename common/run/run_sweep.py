@@ -79,7 +79,8 @@ def _launch(
     sweep: Sweep, root: Path, todo: list[Trial], launcher: Any, stop_on_failure: bool
 ) -> list[int | None]:
     def on_start(number: int) -> None:
-        print(f"trial {number + 1} of {len(todo)}: {todo[number].folder}", flush=True)
+        trial = todo[number]
+        print(f"trial {sweep.trials.index(trial) + 1} of {len(sweep.trials)}: {trial.folder}", flush=True)
 
     def on_end(number: int, code: int) -> None:
         print(f"{_state(code)}: {root / todo[number].folder}", flush=True)

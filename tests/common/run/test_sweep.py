@@ -7,6 +7,7 @@ import csv
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,9 @@ def test_every_row_is_run_with_every_seed_and_ranked_against_the_baseline(capsys
     assert [table[name]["place"] for name in ("smooth", "views", "plain")] == ["1", "1", "3"]
     assert float(table["smooth"]["difference"]) == pytest.approx(0.3)
     said = capsys.readouterr().out
+    numbers = re.findall(r"^trial (\d+) of 6: (\S+)", said, re.M)
+    assert [int(number) for number, _ in numbers] == [1, 2, 3, 4, 5, 6]
+    assert [name for _, name in numbers][-2:] == ["views/seed0", "views/seed1"]
     for text in (said, (root / "ranking.md").read_text()):
         assert "a short schedule" in text and "SAMPLE DATA" in text and "80.50 ± 0.71 %" in text
     assert (root / "ranking.png").read_bytes()[:4] == b"\x89PNG"
