@@ -11,6 +11,9 @@ from common.run import lifeline
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code: 0 done, 2 a mistake to mend, 128 + n stopped by signal n."""
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
     if not arguments or arguments[0] not in VERBS:
         given = f"there is no verb «{arguments[0]}»" if arguments else "no verb given"
         print(f"{given}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
@@ -221,6 +224,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "bench": bench,
     "doctor": doctor,
 }
+
+HELP = f"""python -m common <verb> key=value …, or make <verb> COMP=<competition> DATA=<folder> ARGS="key=value …"
+verbs: {", ".join(VERBS)}
+`make` says what each does, `make config COMP=<competition>` prints every key of a run with its value, README.md explains."""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
