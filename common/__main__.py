@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 
 from common.errors import PodiumError
+from common.heap import keep_freed_memory
 from common.run import lifeline
 
 
@@ -24,6 +25,8 @@ def main(arguments: list[str]) -> int:
     rest = [argument for argument in arguments[1:] if argument not in ("--traceback", lifeline.FLAG)]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    if arguments[0] != "serve":  # a service lives long, on pictures of all sizes
+        keep_freed_memory()
     try:
         return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
