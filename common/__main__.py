@@ -6,11 +6,15 @@ import traceback
 from collections.abc import Callable
 
 from common.errors import PodiumError
+from common.heap import keep_freed_memory
 from common.run import lifeline
 
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code: 0 done, 2 a mistake to mend, 128 + n stopped by signal n."""
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
     if not arguments or arguments[0] not in VERBS:
         given = f"there is no verb «{arguments[0]}»" if arguments else "no verb given"
         print(f"{given}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
@@ -21,6 +25,8 @@ def main(arguments: list[str]) -> int:
     rest = [argument for argument in arguments[1:] if argument not in ("--traceback", lifeline.FLAG)]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    if arguments[0] != "serve":  # a service lives long, on pictures of all sizes
+        keep_freed_memory()
     try:
         return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
@@ -221,6 +227,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "bench": bench,
     "doctor": doctor,
 }
+
+HELP = f"""python -m common <verb> key=value …, or make <verb> COMP=<competition> DATA=<folder> ARGS="key=value …"
+verbs: {", ".join(VERBS)}
+`make` says what each does, `make config COMP=<competition>` prints every key of a run with its value, README.md explains."""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

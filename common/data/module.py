@@ -1,6 +1,5 @@
 """ImageData: from a competition's records to batches, the same way for every competition."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from common.data.images import Image, ImageError, fit_to, needed, read
 from common.data.pack import Pack, file_keys
 from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
+from common.data.stored_split import StoredSplit
 from common.data.unlabelled import taught_records
 from common.data.views import make_views
 from common.errors import PodiumError
@@ -249,17 +249,8 @@ class ImageData(pl.LightningDataModule):
                 self.pixels, rows, bad = self._decode(table)
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
-        own = _read_split(self._saved) if self._saved.exists() else None
-        named = self._named_split(own)
-        if own is None and named is not None and not {*named["id"]} & {*table["id"]}:
-            raise PodiumError(
-                f"data.split: none of its images is among the {len(table)} here; its first is {named['id'].iloc[0]}"
-                if len(named)
-                else "data.split: the table is empty"
-            )
-        splits = [split for split in (own, named) if split is not None]
-        stored = pd.concat(splits).drop_duplicates("id") if splits else None
-        table = self._divided(table, stored, own)
+        stored = StoredSplit.read(self._saved, self.stored_split)
+        table = self._divided(table, stored)
         self._report_straddling(table)
         self._check_classes(table)
         self.table = table
@@ -267,27 +258,22 @@ class ImageData(pl.LightningDataModule):
         self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
         if self.cleaned is not None:
             self._clean(table, self.cleaned)
-        new = set(table["id"][~table["train_only"]]) - (set() if own is None else set(own["id"]))
-        if new or own is None:
-            self._save_split()
+        self._save_split(stored)
         labels = table["label"].to_numpy()
         fits = None if self.image_view is None else partial(fit_to, preprocessing=self.preprocessing)
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
         self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
 
-    def _divided(
-        self, table: pd.DataFrame, stored: pd.DataFrame | None, own: pd.DataFrame | None
-    ) -> pd.DataFrame:
-        """The table with part and fold of each record; copies go where their originals do.
-
-        stored: the places that are known. own: those of them that this run has stored itself.
-        """
+    def _divided(self, table: pd.DataFrame, stored: StoredSplit) -> pd.DataFrame:
+        """The table with part and fold of each record; copies go where their originals do."""
         is_copy = (table["copy_of"] != "").to_numpy() if "copy_of" in table else np.zeros(len(table), bool)
         rows = np.flatnonzero(~is_copy)
         whole = table.iloc[rows].reset_index(drop=True)
+        known = stored.places(whole)
         if self.near_duplicates:
-            whole["group"] = self._near_duplicates(whole, rows, own)
-        whole[["part", "fold"]] = divide(whole, self.shares, self.folds, self.seed, _known(whole, stored))
+            groups = stored.groups(whole["id"])
+            whole["group"] = self._near_duplicates(whole, rows) if groups is None else groups
+        whole[["part", "fold"]] = divide(whole, self.shares, self.folds, self.seed, known)
         if not is_copy.any():
             return whole
         copies = placed(table[is_copy], whole)
@@ -490,19 +476,8 @@ class ImageData(pl.LightningDataModule):
     def _saved(self) -> Path:
         return self.folder / "folds.csv"
 
-    def _named_split(self, own: pd.DataFrame | None) -> pd.DataFrame | None:
-        """The split that the user names: for all images, or for those that are new to the run's own."""
-        if self.stored_split is None or (own is not None and not self.stored_split.is_file()):
-            return None
-        return _read_split(self.stored_split)
-
-    def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None) -> pd.Series:
-        """Groups by comparing pictures, `rows` of the pixels, joined with those of the table.
-
-        As this run has stored them, if all are; another run may have grouped without comparing.
-        """
-        if own is not None and set(table["id"]) <= set(own["id"]):
-            return table["id"].map(own.set_index("id")["group"])
+    def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray) -> pd.Series:
+        """Groups by comparing pictures, `rows` of the pixels, joined with those of the table."""
         found = near_duplicate_groups(self.pixels[row] for row in rows)
         groups = pd.Series(joined(found, table["group"].tolist()))
         # named by a picture: stages with other pictures number their groups otherwise
@@ -557,32 +532,7 @@ class ImageData(pl.LightningDataModule):
             print(f"{parted.sum()} groups of near-duplicates stand on both sides of the split that is given")
 
     @rank_zero_only
-    def _save_split(self) -> None:
+    def _save_split(self, stored: StoredSplit) -> None:
         assert self.table is not None
-        table = self.table.assign(**{"class": [self.class_names[label] for label in self.table["label"]]})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        columns = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
-        if self._saved.exists():  # images that only other stages train on keep their places
-            before = pd.read_csv(self._saved, dtype=str, keep_default_na=False)
-            table = pd.concat([table[columns], before[~before["id"].isin(table["id"])]])
-        partial_file = self.folder / f".folds.{os.getpid()}"
-        table[columns].to_csv(partial_file, index=False)
-        partial_file.replace(self._saved)
-
-
-def _read_split(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise PodiumError(f"data.split: there is no file {path}")
-    known = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = {"id", "part"} - set(known.columns)
-    if missing:
-        raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")
-    return known
-
-
-def _known(table: pd.DataFrame, stored: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The places that images have already; what is stored counts for more than what the data set brings."""
-    if "part" not in table:
-        return stored
-    given = table[table["part"].notna()]
-    return given if stored is None else pd.concat([stored, given[~given["id"].isin(stored["id"])]])
+        classes = [self.class_names[label] for label in self.table["label"]]
+        stored.save(self.table.assign(**{"class": classes}), self._saved)

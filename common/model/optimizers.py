@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import get_class
+from pytorch_optimizer.base.exception import NegativeLRError
 from torch import nn
 from torch.optim import Optimizer
 
@@ -53,7 +54,7 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
         arguments["betas"] = tuple(arguments["betas"])
     try:
         built: Optimizer = optimizer(groups, lr=lr, **arguments)
-    except ValueError as error:
+    except (ValueError, NegativeLRError) as error:
         raise PodiumError(f"optimizer: {optimizer.__name__} refuses its values: {error}") from error
     centralize(built, mode)
     return built

@@ -1,0 +1,86 @@
+"""StoredSplit: `folds.csv`, the part and the fold that each picture has been given before."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from common.errors import PodiumError
+
+COLUMNS = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """What a run knows of its split when it starts, as text: at least the columns id and part.
+
+    own: what the run has stored itself; None in a new run.
+    named: what `data.split` names, for the pictures that `own` does not have; None without.
+    """
+
+    own: pd.DataFrame | None
+    named: pd.DataFrame | None
+
+    @classmethod
+    def read(cls, path: Path, named: Path | None) -> "StoredSplit":
+        """path: the run's own file. A run that has one needs the other no more, if that is gone.
+
+        Raises PodiumError if the named file is missing, or if a file lacks a column.
+        """
+        own = _read(path) if path.exists() else None
+        if named is None or (own is not None and not named.is_file()):
+            return cls(own, None)
+        return cls(own, _read(named))
+
+    def places(self, table: pd.DataFrame) -> pd.DataFrame | None:
+        """All places that are known, one for an id; None if none are.
+
+        What is stored counts for more than `part` of the table, which is what the data set brings.
+
+        Raises PodiumError in a new run if `data.split` knows no picture of the table.
+        """
+        if self.own is None and self.named is not None and not {*self.named["id"]} & {*table["id"]}:
+            raise PodiumError(
+                f"data.split: none of its images is among the {len(table)} here; its first is {self.named['id'].iloc[0]}"
+                if len(self.named)
+                else "data.split: the table is empty"
+            )
+        brought = table[table["part"].notna()] if "part" in table else None
+        known = [places for places in (self.own, self.named, brought) if places is not None]
+        return pd.concat(known).drop_duplicates("id") if known else None
+
+    def groups(self, ids: pd.Series) -> pd.Series | None:
+        """The groups of these pictures as the run has stored them; None if it does not have all.
+
+        The named split does not count: its run may have grouped without comparing pictures.
+        """
+        if self.own is None or not set(ids) <= set(self.own["id"]):
+            return None
+        return ids.map(self.own.set_index("id")["group"])
+
+    def save(self, table: pd.DataFrame, path: Path) -> None:
+        """Write the table's split, if it is new; pictures that only other stages train on keep their places.
+
+        table: the columns of `folds.csv`.
+        """
+        new = set(table["id"][~table["train_only"]]) - (set() if self.own is None else set(self.own["id"]))
+        if not new and self.own is not None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            before = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table = pd.concat([table[COLUMNS], before[~before["id"].isin(table["id"])]])
+        partial = path.with_name(f".folds.{os.getpid()}")
+        table[COLUMNS].to_csv(partial, index=False)
+        partial.replace(path)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise PodiumError(f"data.split: there is no file {path}")
+    known = pd.read_csv(path, dtype=str, keep_default_na=False)
+    missing = {"id", "part"} - set(known.columns)
+    if missing:
+        raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")
+    return known
