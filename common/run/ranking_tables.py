@@ -33,8 +33,14 @@ def print_ranking(ranking: Ranking) -> None:
     console = Console(highlight=False)
     heads, rows = cells(ranking)
     table = Table()
-    for number, head in enumerate(heads):
-        table.add_column(head, no_wrap=2 <= number <= heads.index("seeds"))
+    longest = max(len(row.name) for row in ranking.rows)
+    for number, head in enumerate(heads):  # on a narrow terminal further scores take two lines, names stay whole
+        table.add_column(
+            head,
+            no_wrap=head in (ranking.metric, "difference", "seeds"),
+            min_width=min(longest, 20) if number == 1 else None,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     for line in ranking.heads:
@@ -51,9 +57,9 @@ def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             "–" if row.place is None else str(row.place),
-            row.name + (" (baseline)" if row.name == ranking.baseline else ""),
+            row.name,
             _spread(metric, row),
-            _gain(metric, row.difference),
+            "baseline" if row.name == ranking.baseline else _gain(metric, row.difference),
             *(_spread(other, row) for other in list(ranking.metrics)[1:]),
             f"{len(row.scores[metric])} of {row.seeds}",
             row.state,

@@ -12,7 +12,7 @@ from scipy import stats
 
 from common.run import folder
 from common.run.ranking import paired, rank
-from common.run.ranking_tables import cells, write_ranking
+from common.run.ranking_tables import cells, print_ranking, write_ranking
 
 score = st.floats(0, 1, allow_nan=False)
 
@@ -114,3 +114,12 @@ def test_an_unfinished_sweep_without_a_single_score_can_be_shown(swept):
     root = swept({"base": {0: None}, "other": {0: None}})
     ranking = write_ranking(root)
     assert [row.place for row in ranking.rows] == [None, None]
+
+
+def test_names_of_rows_stay_whole_on_a_narrow_terminal(swept, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["plain", "hierarchy", "balanced_sampler"]
+    metrics = {"valid_top1": "max", "valid_gap": "max", "valid_class_accuracy": "max"}
+    print_ranking(rank(swept({name: {0: 0.5, 1: 0.625, 2: 0.75} for name in names}, metrics)))
+    said = capsys.readouterr().out
+    assert all(name in said for name in names) and max(map(len, said.splitlines()[:9])) <= 80
