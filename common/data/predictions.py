@@ -97,7 +97,7 @@ def kept_batches(
     there = file.schema_arrow.names
     names = [name for name in columns if name in there]
     held = [name for name in ("classes", "probabilities", "others") if name in there]
-    for batch in file.iter_batches(ROWS, columns=[*names, *held]):
+    for batch in _pieces(file, [*names, *held]):
         frame = batch.select(names).to_pandas()
         rows = len(frame)
         flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
@@ -109,6 +109,12 @@ def kept_batches(
             continue
         classes = batch.column("classes").flatten().to_numpy(zero_copy_only=False).reshape(rows, -1)
         yield frame, classes, kept, batch.column("others").to_numpy()
+
+
+def _pieces(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """At most 1,024 rows at a time. One call for all row groups would hold every one of them until the last is read."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(ROWS, row_groups=[group], columns=columns)
 
 
 def read(path: Path) -> tuple[pd.DataFrame, np.ndarray]:

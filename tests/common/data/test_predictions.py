@@ -1,6 +1,7 @@
 """Prediction tables: what is read is what was written, and streamed scores equal scores of the whole."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from common.data import predictions
@@ -121,6 +122,17 @@ def test_scores_of_a_file_equal_those_of_the_whole(tmp_path):
     assert found["images"] == 2100 and sum(row["support"] for row in found["per_class"]) == 2100
     top = predictions.read_top(tmp_path / "p.parquet")
     assert (top["predicted"] == rows.argmax(1)).all() and np.allclose(top["probability"], rows.max(1))
+
+
+def test_reading_holds_a_piece_of_the_file_not_all_that_was_read(tmp_path):
+    path, rng = tmp_path / "p.parquet", np.random.default_rng(0)
+    pieces = (rng.dirichlet(np.ones(64), 1024).astype(np.float32) for _ in range(40))
+    predictions.write(path, [str(n) for n in range(40 * 1024)], [0] * 40 * 1024, pieces)
+    assert path.stat().st_size > 8e6
+    before, held = pa.total_allocated_bytes(), 0
+    for _ in predictions.batches(path):
+        held = max(held, pa.total_allocated_bytes() - before)
+    assert held < 2e6
 
 
 def test_a_table_that_lacks_rows_is_not_left_behind(tmp_path):
