@@ -87,10 +87,10 @@ clean: ## Remove the environment and the caches; runs and data stay
 ##@ Develop
 
 test: $(ready) ## Run the tests but the slow ones
-	@$(pytest) -m 'not slow' -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(pytest) -m 'not slow' -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(words_of_args)
 
 test-slow: $(ready) ## Run all tests, the slow ones too
-	@$(pytest) $(ARGS)
+	@$(pytest) $(words_of_args)
 
 lint: $(call extra,dev) ## Check style (ruff) and types (mypy)
 	@'$(PY)' -m ruff check && '$(PY)' -m ruff format --check && '$(PY)' -m mypy
@@ -119,7 +119,14 @@ help: ## Print this
 overrides = $(call override,competition,COMP) $(call override,data.root,DATA) $(call override,run_dir,RUN) \
             $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
             $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) $(call override,port,PORT) \
-            $(if $(filter-out 0 no false,$(NEW)),new=true) $(ARGS)
+            $(if $(filter-out 0 no false,$(NEW)),new=true) $(words_of_args)
+
+# A line break within ARGS=" … " parts words, not commands.
+define newline
+
+
+endef
+words_of_args = $(subst $(newline), ,$(ARGS))
 
 # key='value', quoted for Hydra's grammar and then for the shell; unexpanded, so that a $ in a path stays one
 override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $(2)))'))

@@ -230,7 +230,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 
 HELP = f"""python -m common <verb> key=value …, or make <verb> COMP=<competition> DATA=<folder> ARGS="key=value …"
 verbs: {", ".join(VERBS)}
-`make` says what each does, `make config COMP=<competition>` prints every key of a run with its value, README.md explains."""
+`make` says what they do, `make config COMP=<competition>` prints every key of a run, README.md explains."""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -80,6 +80,11 @@ def test_args_are_words_of_the_shell_and_come_last(echo: Path):
     assert argv(echo, "test", "ARGS=-k ohem")[-2:] == ["-k", "ohem"]
 
 
+@pytest.mark.parametrize("verb", ["train", "test"])
+def test_a_line_break_parts_words_of_args(echo: Path, verb: str):
+    assert argv(echo, verb, "ARGS=seed=1\nloss=focal")[-2:] == ["seed=1", "loss=focal"]
+
+
 @pytest.mark.parametrize("verb", re.findall(r"\$\(podium\) (\w+)", MAKEFILE))
 def test_each_target_calls_a_verb_that_exists(echo: Path, verb: str):
     assert argv(echo, verb)[:3] == ["-m", "common", verb]

@@ -16,7 +16,7 @@ class StoredSplit:
     """What a run knows of its split when it starts, as text: at least the columns id and part.
 
     own: what the run has stored itself; None in a new run.
-    named: what `data.split` names, for the pictures that `own` does not have; None without.
+    named: the file of `data.split`, for the pictures that `own` does not have; None without.
     """
 
     own: pd.DataFrame | None
@@ -24,7 +24,7 @@ class StoredSplit:
 
     @classmethod
     def read(cls, path: Path, named: Path | None) -> "StoredSplit":
-        """path: the run's own file. A run that has one needs the other no more, if that is gone.
+        """path: the run's own file. Once a run has it, the named file may be missing.
 
         Raises PodiumError if the named file is missing, or if a file lacks a column.
         """
@@ -42,12 +42,12 @@ class StoredSplit:
         """
         if self.own is None and self.named is not None and not {*self.named["id"]} & {*table["id"]}:
             raise PodiumError(
-                f"data.split: none of its images is among the {len(table)} here; its first is {self.named['id'].iloc[0]}"
+                f"data.split: none of its images is among the {len(table)} here; the first is {self.named['id'][0]}"
                 if len(self.named)
                 else "data.split: the table is empty"
             )
-        brought = table[table["part"].notna()] if "part" in table else None
-        known = [places for places in (self.own, self.named, brought) if places is not None]
+        from_dataset = table[table["part"].notna()] if "part" in table else None
+        known = [places for places in (self.own, self.named, from_dataset) if places is not None]
         return pd.concat(known).drop_duplicates("id") if known else None
 
     def groups(self, ids: pd.Series) -> pd.Series | None:

@@ -34,11 +34,11 @@ def print_ranking(ranking: Ranking) -> None:
     heads, rows = cells(ranking)
     table = Table()
     longest = max(len(row.name) for row in ranking.rows)
-    for number, head in enumerate(heads):  # on a narrow terminal further scores take two lines, names stay whole
+    for head in heads:  # on a narrow terminal further scores take two lines, names stay whole
         table.add_column(
             head,
             no_wrap=head in (ranking.metric, "difference", "seeds"),
-            min_width=min(longest, 20) if number == 1 else None,
+            min_width=min(longest, 20) if head == "row" else None,
             overflow="fold",
         )
     for row in rows:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from common.data.module import ImageData
 from common.data.records import images_below, records
 from common.data.reliable import repeats
+from common.data.stored_split import StoredSplit
 from common.errors import PodiumError
 from competitions.aliproducts.prepare import Settings, prepare, prepared_folder
 from competitions.aliproducts.sample import write_sample
@@ -59,6 +60,8 @@ class AliproductsData(ImageData):
         self.train_list = list
         self.window = bounds(window)
         if list == "reliable":
+            if reliable and not Path(reliable).is_file():
+                raise PodiumError(f"data.reliable: there is no list {reliable}")
             own = self.cleaned or self.folder / "reliable_train.parquet"
             self.cleaned = Path(reliable) if reliable else own
         self.settings = Settings(balance)
@@ -122,9 +125,10 @@ class AliproductsData(ImageData):
         assert self.cleaned is not None
         alone = table.assign(train_only=False, group=table["id"])
         kept = repeats(alone, class_names, self.cleaned) > 0
-        splits = [path for path in (self.folder / "folds.csv", self.stored_split) if path and path.is_file()]
-        known = [pd.read_csv(path, usecols=["id"], dtype=str)["id"] for path in splits[:1]]
-        there = kept | table["id"].isin(known[0]).to_numpy() if known else np.ones(len(table), bool)
+        known = StoredSplit.read(self.folder / "folds.csv", self.stored_split).places(table)
+        there = (
+            np.ones(len(table), bool) if known is None else kept | table["id"].isin(known["id"]).to_numpy()
+        )
         return table[there].reset_index(drop=True), kept[there]
 
     def _take_levels(self, chosen: pd.DataFrame) -> None:

@@ -19,7 +19,7 @@ from common.run.train import train, with_data
 from tests.bench import table
 from tests.bench.words import options_and_recipe, recipe
 
-STAGES = {  # row -> stage; the first two judge for the others
+STAGES = {  # row -> stage and its words; the stages judge and plain judge for the last two
     "no cleaning": ("plain", []),
     "out of fold": ("believed", ["stages.believed.clean_from=judge"]),
     "original": ("right", ["stages.right.clean_from=plain", "stages.right.clean_by=original"]),
@@ -117,13 +117,14 @@ def names_by_label(split: pd.DataFrame) -> list[str]:
 
 def _row(kind: str, name: str, run: Path, stage: str, wrong: set[str] | None) -> dict[str, Any]:
     scores = folder.load_json(run / "scores.json")["stages"][stage]
-    best = "score_top1" if "score_top1" in scores else "valid_top1"
+    history = pd.read_csv(run / "jobs" / f"{stage}_fold0" / "history.csv")
+    top1 = scores.get("score_top1", history["valid_top1"].iloc[-1])
     row = {
         "wrong labels": kind,
         "cleaning": name,
         "precision %": "",
         "recall %": "",
-        "top-1 %": f"{100 * scores[best]:.2f}",
+        "top-1 %": f"{100 * top1:.2f}",
     }
     config = folder.load_config(run / "jobs" / f"{stage}_fold0")
     path = reliable_list(config, run)
@@ -137,7 +138,9 @@ def _notes(options: Cleaning) -> list[str]:
     return [
         f"{100 * options.share:g} % of the training images of each class have a wrong label: any other class "
         f"(symmetric), or one of the {options.lookalikes} that the class is most confused with (look-alike)",
-        "precision: of the images left out, those whose label was planted; what was wrong before counts against it",
-        "top-1 on the part that no model was trained or chosen by, or else on the validation part; one seed",
+        "precision: share of the images left out whose label was planted; what was wrong before counts against it",
+        "recall: share of the planted ones that are left out",
+        "top-1 of the last epoch on the validation part: right labels there would choose an epoch before wrong ones are "
+        "learnt; with data.score, of the best checkpoint on that part; one seed",
         f"out of fold: {options.folds} models judge what they have not seen; original: one model what it has",
     ]

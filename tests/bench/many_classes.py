@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config.options import parse
-from common.config.schema import at_least
+from common.config.schema import at_least, one_of
 from tests.bench import table
 
 MB = 1e6
@@ -35,6 +35,7 @@ class ManyClasses:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        one_of("competition", self.competition, ("aliproducts",))
         for name in ("classes", "features", "batch", "chunk", "images", "threads"):
             at_least(name, getattr(self, name), 1)
 

@@ -1,7 +1,6 @@
 """`bench=yardstick`: the recipe against a plain loop, in the same seconds on the same split."""
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +91,7 @@ def main(words: Sequence[str]) -> None:
     options, given = options_and_recipe(Yardstick, words)
     config = with_data(recipe(given))
     check_single(config, "yardstick")
+    torch.set_num_threads(job.threads(config))
     out = table.new_folder()
     job.quiet_lightning()
     data = job.make_data(config, out)
@@ -107,7 +107,7 @@ def main(words: Sequence[str]) -> None:
         f"{train} training and {valid} validation images of {len(data.class_names)} classes",
     ]
     rows: list[dict[str, Any]] = []
-    rivals = [frozen(config, data, plain)] if plain.features_side is not None else []
+    rivals = [frozen(data, plain)] if plain.features_side is not None else []
     for seconds in options.seconds:
         for seed in options.seeds:
             common = {"seconds": seconds, "seed": seed}
@@ -126,7 +126,7 @@ def yardstick(
     config: dict[str, Any], data: ImageData, plain: Plain, seconds: float, seed: int
 ) -> dict[str, Any]:
     """Train the plain network and score it at the end on the validation part."""
-    torch.set_num_threads(config["trainer"]["threads"] or os.cpu_count() or 1)
+    torch.set_num_threads(job.threads(config))  # ours may have changed it
     torch.manual_seed(seed)
     assert data.table is not None
     labels = data.table["label"].to_numpy()
@@ -139,7 +139,7 @@ def yardstick(
     return {"model": "yardstick", "taken": used, "seen": seen, **scores}
 
 
-def frozen(config: dict[str, Any], data: ImageData, plain: Plain) -> dict[str, Any]:
+def frozen(data: ImageData, plain: Plain) -> dict[str, Any]:
     """A logistic regression on the features of the pretrained network, whatever time it takes."""
     assert data.table is not None and plain.features_side is not None
     labels = data.table["label"].to_numpy()

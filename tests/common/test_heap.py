@@ -45,6 +45,10 @@ def test_large_arrays_are_not_fetched_from_the_system_again_and_again():
 
 
 @glibc
-def test_what_the_user_has_settled_stands():
-    said, faults = page_faults(keep=True, MALLOC_MMAP_THRESHOLD_="1000000")
+@pytest.mark.parametrize(
+    "variable",
+    [("MALLOC_MMAP_THRESHOLD_", "1000000"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1000000")],
+)
+def test_what_the_user_has_settled_stands(variable):
+    said, faults = page_faults(keep=True, **dict([variable]))
     assert said == "False" and faults > 9 * 100 * 2**20 // 2**16

@@ -155,5 +155,5 @@ def test_every_file_of_the_group_trains_and_is_stored_as_plain_values(file, tmp_
 def test_a_negative_rate_is_a_mistake_of_the_user_in_every_optimizer(file: Path):
     part = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(part, dict)
-    with pytest.raises(PodiumError, match="refuses its values: .*-1"):
+    with pytest.raises(PodiumError, match=r"refuses its values: .*-1"):
         build_optimizer(part | {"lr": -1}, Wrapped())

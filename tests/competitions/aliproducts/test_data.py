@@ -195,6 +195,7 @@ def test_test_pictures_are_those_of_the_folder(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"list": "reliable", "reliable": "no.csv"}, "data.reliable: there is no list no.csv"),
         ({"list": "all"}, "data.list must be one of train, balance, reliable, got all"),
         ({"window": [3]}, r"data.window must be \[least, most\]"),
         ({"window": [9, 3]}, "1 <= least <= most"),
