@@ -140,7 +140,7 @@ def _notes(options: Cleaning) -> list[str]:
         f"(symmetric), or one of the {options.lookalikes} that the class is most confused with (look-alike)",
         "precision: share of the images left out whose label was planted; what was wrong before counts against it",
         "recall: share of the planted ones that are left out",
-        "top-1 of the last epoch on the validation part: right labels there would choose an epoch before wrong ones are "
+        "top-1 of the last epoch on the validation part: right labels would choose an epoch before wrong ones are "
         "learnt; with data.score, of the best checkpoint on that part; one seed",
         f"out of fold: {options.folds} models judge what they have not seen; original: one model what it has",
     ]
