@@ -78,17 +78,17 @@ class SmokingCallingData(ImageData):
         images = images_below(test)
         return self._turned(records(self.root, images, [-1] * len(images)))
 
-    def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray, own: pd.DataFrame | None) -> pd.Series:
+    def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray) -> pd.Series:
         """As ImageData's; of prepared pictures groups are known, so that only those without labels are compared.
 
         Pasted pictures are not: they resemble what they are made of.
         """
         if not self.prepared:
-            return super()._near_duplicates(table, rows, own)
+            return super()._near_duplicates(table, rows)
         if not table["id"].str.startswith(PREFIX).any():
             return table["group"]
         compared = (table["made_of"] == "").to_numpy()
-        found = super()._near_duplicates(table[compared].reset_index(drop=True), rows[compared], own)
+        found = super()._near_duplicates(table[compared].reset_index(drop=True), rows[compared])
         return table["group"].mask(compared, found.set_axis(table.index[compared]))
 
     def _members(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
