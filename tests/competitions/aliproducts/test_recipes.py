@@ -100,9 +100,8 @@ def test_one_training_step_at_224_pixels(name):
     module = AliproductsModule(**parts, schedule=None, class_names=list("abcdefg"), preprocessing=shape)
     for part in module.net.modules():
         if isinstance(part, torch.nn.BatchNorm2d) and not part.weight.any():
-            torch.nn.init.ones_(
-                part.weight
-            )  # the last of a block begins with 0: nothing would reach those before it
+            # the last of a block begins with 0: nothing would reach those before it
+            torch.nn.init.ones_(part.weight)
     optimizer = torch.optim.SGD(module.net.parameters(), lr=1e-3)
     before = {key: value.clone() for key, value in module.net.named_parameters()}
     batch = {"image": torch.rand(2, 3, 224, 224), "label": torch.tensor([1, 5])}
