@@ -35,11 +35,11 @@ class Evaluate(OnRun):
     input: str | None = (
         None  # folder of class folders; null: the part of the run's own data that no model saw
     )
-    out: str | None = None  # folder for scores.json and class_scores.csv; null: evaluation/ in the run folder
+    out: str | None = None  # folder for scores.json, class_scores.csv, …; null: evaluation/ in the run folder
 
 
 def evaluate(options: Evaluate) -> Path:
-    """Score a run and write `scores.json`, `class_scores.csv` and `predictions.parquet`; returns their folder."""
+    """Score a run; returns the folder of scores.json, class_scores.csv, confusion.png and predictions.parquet."""
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
     out = Path(options.out) if options.out else run / "evaluation"
@@ -48,6 +48,7 @@ def evaluate(options: Evaluate) -> Path:
     own = _held_out(run) if options.input is None else None
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
+    from common.run.gallery import draw_confusion
     from common.run.job import make_data, score_table
 
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
@@ -77,6 +78,7 @@ def evaluate(options: Evaluate) -> Path:
     said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}
     folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), **said})
     pd.DataFrame(scores["per_class"]).to_csv(out / "class_scores.csv", index=False)
+    draw_confusion(out / "confusion.png", predictions.read_top(file), ensemble.class_names)
     _print(scores, f"{what} ({ensemble.how})", bad, out)
     return out
 
@@ -155,4 +157,4 @@ def _print(scores: dict, what: str, bad: list[ImageError], out: Path) -> None:
         precision = "–" if row["precision"] is None else f"{row['precision']:.3f}"
         table.add_row(row["class"], precision, f"{row['recall']:.3f}", str(row["support"]))
     console.print(table)
-    console.print(f"all classes: {out / 'class_scores.csv'}", markup=False)
+    console.print(f"all classes: {out / 'class_scores.csv'}; mistakes: {out / 'confusion.png'}", markup=False)

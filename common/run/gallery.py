@@ -33,12 +33,18 @@ def draw(run: Path, jobs: list[Path]) -> None:
     tables = [predictions.read_top(folder.predictions_path(job, "valid")) for job in jobs]
     table = pd.concat(tables, ignore_index=True)
     names = class_names(jobs[0])
-    labels, predicted = table["label"].to_numpy(), table["predicted"].to_numpy()
-    _save(confusion(confusion_counts(labels, predicted, len(names)), names), _in(run, "confusion"))
-    wrong = table[labels != predicted].sort_values("probability", ascending=False).head(MISTAKES)
+    draw_confusion(_in(run, "confusion"), table, names)
+    wrong = table[table["label"] != table["predicted"]]
+    wrong = wrong.sort_values("probability", ascending=False).head(MISTAKES)
     if len(wrong):
         images = _images(run, wrong["id"].tolist())
         _save(pictures.worst_mistakes(images, wrong, names), _in(run, "worst_mistakes"))
+
+
+def draw_confusion(path: Path, table: pd.DataFrame, names: list[str]) -> None:
+    """Write the confusion matrix of predictions; table: label, predicted (ints into `names`)."""
+    labels, predicted = table["label"].to_numpy(), table["predicted"].to_numpy()
+    _save(confusion(confusion_counts(labels, predicted, len(names)), names), path)
 
 
 def doubts(run: Path, table: Path, names: list[str]) -> None:

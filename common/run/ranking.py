@@ -73,6 +73,11 @@ class Ranking:
         return next(iter(self.metrics))
 
     @property
+    def compares(self) -> bool:
+        """Whether there is anything beside the baseline."""
+        return len(self.rows) > 1
+
+    @property
     def heads(self) -> list[str]:
         """Sentences for the top of every table."""
         return [line for line in (SAMPLE if self.sample else "", self.label) if line]
@@ -80,22 +85,19 @@ class Ranking:
     @property
     def notes(self) -> list[str]:
         """How to read the table."""
-        pairs = max((len(row.scores[self.metric]) for row in self.rows), default=0)
-        interval = (
-            f"Difference: to {self.baseline}, mean over the seeds that both have, with its 95 % confidence interval "
-            "(paired, t-distribution)."
-            if pairs > 1
-            else f"Difference: to {self.baseline}. One seed: no interval, so a difference may be chance."
-        )
-        return [
-            interval,
-            f"Ranked by {self.metric}, "
-            + (
-                "which also chose each run's checkpoint: a little optimistic."
-                if self.metric.startswith("valid_")
-                else "on pictures that no run trained on or chose by."
-            ),
+        chose = self.metric.startswith("valid_")
+        said = [
+            f"{self.metric} also chose each run's checkpoint: a little optimistic."
+            if chose
+            else f"{self.metric} is of pictures that no run trained on or chose by."
         ]
+        if not self.compares:
+            return said
+        if max(len(row.scores[self.metric]) for row in self.rows) > 1:
+            how = ", mean over the seeds that both have, with its 95 % confidence interval (paired, t-distribution)."
+        else:
+            how = ". One seed: no interval, so a difference may be chance."
+        return [f"Difference: to {self.baseline}{how}", f"Ranked by {self.metric}.", *said]
 
 
 def paired(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:

@@ -38,7 +38,7 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
             write(figure, 0.3, 0.45 + 0.2 * number, line, 8, color=GREY)
         axes = box(figure, 0.3 + NAMES, top, AXES, LINE * len(rows))
         for place, row in enumerate(rows):
-            is_baseline = row.name == ranking.baseline
+            is_baseline = ranking.compares and row.name == ranking.baseline
             colour = VERMILION if is_baseline else BLUE
             mean, sd = row.mean(metric), row.sd(metric)
             values = list(row.scores[metric].values())
@@ -63,7 +63,7 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
             figure,
             0.3,
             bottom,
-            plain(f"red: the baseline, {ranking.baseline}; whiskers: sd over seeds"),
+            plain(f"red: the baseline, {ranking.baseline}; " * ranking.compares + "whiskers: sd over seeds"),
             8,
             color=GREY,
         )

@@ -66,9 +66,13 @@ def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
         ]
         for row in ranking.rows
     ]
-    if not any(row[-1] for row in rows):
-        heads, rows = heads[:-1], [row[:-1] for row in rows]
-    return heads, rows
+    kept = [
+        number
+        for number, head in enumerate(heads)
+        if (ranking.compares or head != "difference")
+        and (number + 1 < len(heads) or any(row[-1] for row in rows))
+    ]
+    return [heads[number] for number in kept], [[row[number] for number in kept] for row in rows]
 
 
 def _frame(ranking: Ranking) -> pd.DataFrame:

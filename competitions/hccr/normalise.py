@@ -45,7 +45,7 @@ class Levelled:
     def __call__(self, image: Image) -> Image:
         ink, paper = levelled(_at_most(_only_grey(image), self.LONGEST))
         mask: Any = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
-        count = cv2.countNonZero(mask)
+        count = round(_mean(mask) * mask.size)
         white, everywhere = _mean(ink, mask), _mean(ink)
         black = (everywhere * ink.size - white * count) / max(ink.size - count, 1)
         if (white - black) * paper < self.LEAST * 255 or not count:
@@ -132,7 +132,7 @@ def levelled(grey: Grey) -> tuple[Grey, float]:
     twice as long as wide is widened by its paper to a square, as the stroke of 一 fills it when it is cut out closely.
     """
     if is_on_white(grey):
-        return _negative(_less_flat(grey)), 255.0
+        return _negative(_less_flat(grey, paper=255)), 255.0
     means, rest = _evened(grey)
     if is_light_on_dark(grey, rest):
         grey, means, rest = _negative(grey), 255 - means, -rest
@@ -143,22 +143,23 @@ def levelled(grey: Grey) -> tuple[Grey, float]:
     return _negative(cv2.divide(widened, paper, scale=255)), _mean(paper)
 
 
-def _negative(grey: Any) -> Any:
-    return cv2.bitwise_not(grey)
+def _negative(grey: Grey) -> Grey:
+    return np.invert(grey)  # faster than cv2's on small pictures
 
 
 def is_on_white(grey: Grey) -> bool:
     """Whether the paper is 255 throughout, as scans that were cleaned have it: uint8 (H, W).
 
-    Half of the pixels are, and a sixteenth of each ninth of the picture. White ink on black has not so many, nor has a
-    photograph whose light part is blown out; and larger pictures are rather photographs.
+    Half of the pixels are, and in each ninth of the picture a sixteenth of 8 x 8 of them. White ink on black has not so
+    many, nor has a photograph whose light part is blown out; and larger pictures are rather photographs.
     """
     if max(grey.shape) > LARGEST_SCAN:
         return False
     white: Any = cv2.threshold(grey, 254, 255, cv2.THRESH_BINARY)[1]
-    if 2 * cv2.countNonZero(white) < grey.size:
+    if 2 * _mean(white) < 255:  # faster than counting
         return False
-    ninths: Any = cv2.resize(white, (3, 3), interpolation=cv2.INTER_AREA)
+    looked_at = cv2.resize(white, (24, 24), interpolation=cv2.INTER_NEAREST)
+    ninths: Any = cv2.resize(looked_at, (3, 3), interpolation=cv2.INTER_AREA)
     return int(ninths.min()) >= 16
 
 
@@ -243,13 +244,16 @@ def _grid(grey: Grey, side: int) -> NDArray[np.float32]:
     return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA).reshape(-1).astype(np.float32)
 
 
-def _less_flat(grey: Grey) -> Grey:
-    """A picture with dark ink, its two longer borders widened where it is more than twice as long as wide."""
+def _less_flat(grey: Grey, paper: float | None = None) -> Grey:
+    """A picture with dark ink, its two longer borders widened where it is more than twice as long as wide.
+
+    paper: its brightness; None: the 95th percentile.
+    """
     height, width = grey.shape
     if max(height, width) <= 2 * min(height, width):
         return grey
     rows, columns = max(0, width - height) // 2, max(0, height - width) // 2
-    paper = float(np.percentile(grey, 95))
+    paper = float(np.percentile(grey, 95)) if paper is None else paper
     widened: Any = cv2.copyMakeBorder(grey, rows, rows, columns, columns, cv2.BORDER_CONSTANT, value=paper)
     return widened
 

@@ -39,13 +39,14 @@ NOTES = (
 )
 
 CHILD = """
-import sys, time, resource
+import sys, time
 from pathlib import Path
 from competitions.hccr.gnt import GntIndex
+from tests.bench.memory import peak
 start = time.perf_counter()
 index = GntIndex.of([Path(sys.argv[1])])
 seconds = time.perf_counter() - start
-print(len(index), round(seconds, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(len(index), round(seconds, 2), round(peak() / 1e6))
 """
 
 
@@ -54,7 +55,7 @@ class Gnt:
     """Options of `bench=gnt`; all other words belong to the recipe."""
 
     rounds: int = 5
-    records: int = 0  # generated besides, each 64 x 64; 0: none
+    records: int = 0  # generated besides; 0: none
     size: int = 112  # pixels a side
 
     def __post_init__(self) -> None:
@@ -166,20 +167,31 @@ def resnet_speed(steps: int = 6) -> float:
 
 
 def generated(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Seconds and peak memory of indexing one file of so many records, in a process of its own, cold and warm."""
+    """Seconds and peak memory of indexing one file of so many records, in a process of its own, cold and warm.
+
+    Sides as CASIA's: 30 to 110 pixels.
+    """
     path = folder / "generated.gnt"
-    pixels = np.random.default_rng(0).integers(0, 256, 64 * 64, dtype=np.uint8)
-    record = np.array((10 + pixels.size, 0xB0A1, 64, 64), HEADER).tobytes() + pixels.tobytes()
+    random = np.random.default_rng(0)
+    records = []
+    for width, height in random.integers(30, 111, (1000, 2)).tolist():
+        pixels = random.integers(0, 256, width * height, dtype=np.uint8)
+        head = np.array((10 + pixels.size, 0xB0A1, width, height), HEADER)
+        records.append(head.tobytes() + pixels.tobytes())
     with path.open("wb") as file:
-        for start in range(0, count, 1000):
-            file.write(record * min(1000, count - start))
+        for start in range(0, count, len(records)):
+            file.write(b"".join(records[: count - start]))
         file.flush()
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     rows = []
     for state in ("cold", "warm"):
         said = subprocess.run(
-            [sys.executable, "-c", CHILD, str(path)], check=True, capture_output=True, text=True
+            [sys.executable, "-c", CHILD, str(path)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.split()
         rows.append(
             {"what": f"seconds for {int(said[0]):,} generated records, {state}", "per second": said[1]}

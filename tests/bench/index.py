@@ -24,11 +24,12 @@ from tests.bench import table
 SECONDS, BYTES = 60, 2e9  # the aims
 
 SCRIPT = """
-import json, resource, sys, time
+import json, sys, time
 start = time.perf_counter()
 from common.heap import keep_freed_memory
 keep_freed_memory()  # as every verb does
 from competitions.aliproducts.data import AliproductsData
+from tests.bench.memory import peak
 options = {"size": [64, 64], "seed": 0, "views": {}, "folder": "run"}
 imported = time.perf_counter()
 data = AliproductsData(root=sys.argv[1], **options)
@@ -37,7 +38,7 @@ prepared = time.perf_counter()
 records, names = data.records()
 done = time.perf_counter()
 found = {"imports_s": imported - start, "prepare_s": prepared - imported, "records_s": done - prepared,
-         "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+         "peak_bytes": peak(),
          "images": len(records), "classes": len(names)}
 print("found " + json.dumps(found))
 """

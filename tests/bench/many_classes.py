@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 from common.config.options import parse
 from common.config.schema import at_least, one_of
 from tests.bench import table
+from tests.bench.memory import memory, peak, reset_peak
 
 MB = 1e6
 LEARN = ("one step, all logits", "one step, deferred logits")
@@ -183,48 +183,6 @@ def _found(seconds: float, highest: int, allowed: int) -> dict[str, Any]:
         "peak MB": round(highest / MB),
         "above MB": round((highest - allowed) / MB),
     }
-
-
-def reset_peak(device: Any = None) -> int:
-    """Forget the highest memory so far, where the system can; the memory held now, in bytes."""
-    if _on_gpu(device):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-    elif os.access("/proc/self/clear_refs", os.W_OK):
-        Path("/proc/self/clear_refs").write_text("5")
-    return memory(device)
-
-
-def memory(device: Any = None) -> int:
-    """What the process, or the GPU for it, holds now, in bytes; the highest so far where the system tells no more."""
-    if _on_gpu(device):
-        import torch
-
-        return torch.cuda.memory_allocated(device)
-    return _of_status("VmRSS")
-
-
-def peak(device: Any = None) -> int:
-    """The most that was held since `reset_peak`, in bytes."""
-    if _on_gpu(device):
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    return _of_status("VmHWM")
-
-
-def _on_gpu(device: Any) -> bool:
-    return device is not None and device.type == "cuda"
-
-
-def _of_status(name: str) -> int:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return highest if sys.platform == "darwin" else highest * 1024
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 TASKS: dict[str, Callable[[ManyClasses], dict[str, Any]]] = {

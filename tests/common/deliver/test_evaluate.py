@@ -23,6 +23,7 @@ def test_the_validation_part_repeats_the_runs_scores(run):
     assert scores["top1"] == trained["valid_top1"] and scores["per_class"] == trained["per_class"], own
     assert scores["loss"] == pytest.approx(trained["valid_loss"], rel=1e-5)
     assert pd.read_csv(out / "class_scores.csv")["support"].sum() == 12
+    assert (out / "confusion.png").read_bytes() == (run / "pictures" / "confusion.png").read_bytes()
 
 
 def test_a_folder_may_lack_classes(run, root, tmp_path):

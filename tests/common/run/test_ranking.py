@@ -116,6 +116,14 @@ def test_an_unfinished_sweep_without_a_single_score_can_be_shown(swept):
     assert [row.place for row in ranking.rows] == [None, None]
 
 
+def test_a_single_row_is_compared_with_nothing(swept):
+    root = swept({"recipe": {0: 0.5, 1: 0.6}})
+    write_ranking(root)
+    said = (root / "ranking.md").read_text().lower()
+    assert "| 1 | recipe | 55.00 ± 7.07 % | 0.5500 ± 0.0707 | 2 of 2 |" in said
+    assert not any(word in said for word in ("baseline", "difference", "ranked"))
+
+
 def test_names_of_rows_stay_whole_on_a_narrow_terminal(swept, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     names = ["plain", "hierarchy", "balanced_sampler"]
