@@ -25,8 +25,7 @@ def main(arguments: list[str]) -> int:
     rest = [argument for argument in arguments[1:] if argument not in ("--traceback", lifeline.FLAG)]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    if arguments[0] != "serve":  # a service lives long, on pictures of all sizes
-        keep_freed_memory()
+    keep_freed_memory()
     try:
         return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:

@@ -39,7 +39,7 @@ class Pictures:
 def pictures(
     ensemble: Ensemble, source: str | None, changed: Mapping[str, Any], most: int, calibration: int
 ) -> Pictures:
-    """At most so many, evenly chosen, of the folder of class folders `source` or else of the first model's own data.
+    """At most so many, always the same ones, of the folder of class folders `source` or else of the first model's own data.
 
     changed: keys of the data that are otherwise now, such as `root`. calibration: how many training pictures.
 
@@ -59,12 +59,12 @@ def pictures(
             raise PodiumError(
                 "the run has no held-out part to check by: name labelled pictures by INPUT=<folder>"
             )
-        rows = _evenly(data.rows(part), most)
+        rows = _some(data.rows(part), most)
         images, labels, what = _fitted(data, rows), data.table["label"].to_numpy()[rows], PARTS[part]
     known = images[:0]
     if calibration:
         assert data is not None
-        known = _fitted(data, _evenly(data.rows("train"), calibration))
+        known = _fitted(data, _some(data.rows("train"), calibration))
     return Pictures(images, labels, what, known)
 
 
@@ -75,9 +75,9 @@ def _data_of(job: Path, changed: Mapping[str, Any]) -> ImageData:
     return data
 
 
-def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the rows, from the first to the last: rows are ordered by class in most data sets."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+def _some(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, in their order, drawn by chance: even steps would fall in with the data's order."""
+    return np.sort(np.random.default_rng(0).choice(rows, min(most, len(rows)), replace=False))
 
 
 def _fitted(data: ImageData, rows: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ def _labelled(
     source: str, class_names: list[str], preprocessing: dict[str, Any], most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     table = class_folders(Path(source), class_names, allow_empty=True)[0]
-    table = table.iloc[_evenly(np.arange(len(table)), most)]
+    table = table.iloc[_some(np.arange(len(table)), most)]
     paths = [Path(path) for path in table["path"]]
     bad: list[ImageError] = []
     images, positions = [], []

@@ -1,9 +1,11 @@
 """Eight bits instead of 32: static quantisation of an exported file by ONNX Runtime.
 
 Weights have seven bits, since products of eight saturate on processors without VNNI, and a scale for each output
-channel; activations are uint8, with scales from the ranges that
-calibration pictures give (Jacob et al. 2018, https://arxiv.org/abs/1712.05877). What precedes the first and follows
-the last layer with weights, normalisation and softmax, stays in 32 bits.
+channel; activations are uint8, with scales from the ranges that calibration pictures give (Jacob et al. 2018,
+https://arxiv.org/abs/1712.05877). What precedes the first and follows the last layer with weights, normalisation and
+softmax, stays in 32 bits.
+
+Clip is ReLU6: left out, its inputs would get scales of their own, of a range that it cuts off again.
 """
 
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-LAYERS = ["Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool"]
+LAYERS = ["Conv", "Clip", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool"]
 
 
 def quantise(source: Path, target: Path, images: np.ndarray, batch_size: int = 16) -> None:

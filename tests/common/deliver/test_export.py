@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from common.__main__ import main
 from common.config.options import parse
@@ -137,6 +138,42 @@ def test_int8_says_nearly_the_same_and_keeps_the_metadata(wide, tmp_path):
     assert "QuantizeLinear" in operations
     difference = np.abs(before.probabilities(images) - after.probabilities(images)).max()
     assert 0 < difference < 0.1
+
+
+def test_int8_spends_no_levels_on_what_relu6_cuts_off(tmp_path):
+    """A layer from -194 to 6, cut off below 0: scaled by its own range, errors would reach half of 200 / 255."""
+    weights = {
+        "high": np.full((1, 1, 1, 1), 200, np.float32),
+        "low": np.full(1, -194, np.float32),
+        "same": np.ones((1, 1, 1, 1), np.float32),
+        "zero": np.float32(0),
+        "six": np.float32(6),
+        "white": np.float32(255),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["moved"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["moved"], ["real"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Div", ["real", "white"], ["scaled"]),
+        helper.make_node("Conv", ["scaled", "high", "low"], ["wide"]),
+        helper.make_node("Clip", ["wide", "zero", "six"], ["relu6"]),
+        helper.make_node("Conv", ["relu6", "same"], ["out"]),
+    ]
+    shape = ["n", 4, 64, 1]
+    ends = [
+        helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, shape),
+        helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, ["n", 1, 4, 64]),
+    ]
+    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    whole = helper.make_graph(nodes, "relu6", ends[:1], ends[1:], held)
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "fp32.onnx")
+    images = np.arange(256, dtype=np.uint8).reshape(1, 4, 64, 1)
+    quantise.quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", images)
+    before, after = (
+        InferenceSession(tmp_path / name).run(None, {"image": images})[0]
+        for name in ("fp32.onnx", "int8.onnx")
+    )
+    assert before.max() == 6 and np.abs(before - after).max() < 0.2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """One thread, one queue: who came is answered, alone or in company, and nobody is left hanging."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -59,6 +60,24 @@ def test_what_came_meanwhile_is_one_batch_and_no_larger_than_allowed(gate):
         future.result(10)
     batcher.close()
     assert gate.sizes == [1, 4, 2]
+
+
+def test_few_that_follow_many_wait_for_company(gate):
+    """Many that took long, that is: a fifth of the time is what they wait at most."""
+    batcher, first = blocked(gate)
+    many = [batcher.submit([image]) for image in pictures(4)]
+    gate.seconds = 1.5
+    gate.open.set()
+    for future in [first, *many]:
+        future.result(10)
+    gate.seconds = 0.0
+    one = batcher.submit([pictures(1)[0]])
+    time.sleep(0.02)
+    for future in [one, batcher.submit([pictures(1)[0]])]:
+        future.result(10)
+    batcher.submit([pictures(1)[0]]).result(10)
+    batcher.close()
+    assert gate.sizes == [1, 4, 2, 1]
 
 
 def test_a_full_queue_refuses_and_loses_nothing(gate):
