@@ -39,7 +39,7 @@ class Pictures:
 def pictures(
     ensemble: Ensemble, source: str | None, changed: Mapping[str, Any], most: int, calibration: int
 ) -> Pictures:
-    """At most so many, always the same ones, of the folder of class folders `source` or else of the first model's own data.
+    """At most so many, always the same ones, of the class folders in `source` or else of the first model's own data.
 
     changed: keys of the data that are otherwise now, such as `root`. calibration: how many training pictures.
 
