@@ -143,7 +143,7 @@ def levelled(grey: Grey) -> tuple[Grey, float]:
     return _negative(cv2.divide(widened, paper, scale=255)), _mean(paper)
 
 
-def _negative(grey: Grey) -> Grey:
+def _negative(grey: Any) -> Grey:
     return np.invert(grey)  # faster than cv2's on small pictures
 
 
