@@ -5,7 +5,7 @@ channel; activations are uint8, with scales from the ranges that calibration pic
 https://arxiv.org/abs/1712.05877). What precedes the first and follows the last layer with weights, normalisation and
 softmax, stays in 32 bits.
 
-Clip is ReLU6: left out, its inputs would get scales of their own, of a range that it cuts off again.
+ReLU6 is quantised with the layer before it (Clip): else that layer's levels would be spent on what it cuts off.
 """
 
 from collections.abc import Iterator

@@ -63,7 +63,10 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
             figure,
             0.3,
             bottom,
-            plain(f"red: the baseline, {ranking.baseline}; " * ranking.compares + "whiskers: sd over seeds"),
+            plain(
+                f"red: the baseline, {ranking.baseline}; " * ranking.compares
+                + "whiskers, of several seeds: sd"
+            ),
             8,
             color=GREY,
         )

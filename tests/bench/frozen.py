@@ -79,8 +79,8 @@ def trained(config: dict[str, Any], out: Path, on_features: bool) -> dict[str, A
     passes = [folder.load_json(file)[1] for file in run.glob("features/*/progress.json")]
     last = history.iloc[-1]
     return {
-        "first pass": round(sum(passes), 2),
-        "later epoch": round(float(history["seconds"].diff().median()), 2),
+        "first pass": round(sum(passes), 4),
+        "later epoch": round(float(history["seconds"].diff().median()), 4),
         "top-1 %": round(100 * last["valid_top1"], 2),
         "loss": round(last["valid_loss"], 5),
     }

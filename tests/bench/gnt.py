@@ -1,7 +1,7 @@
 """`bench=gnt`: how fast .gnt files are indexed and read, beside a reader as people write it, in one run.
 
 make bench COMP=hccr DATA=<folder with .gnt files or zips> BENCH=gnt
-make bench COMP=hccr BENCH=gnt ARGS="records=1000000"       also: so many generated records, warm and cold
+make bench COMP=hccr BENCH=gnt ARGS="records=1000000"       also: so many generated records (5 GB), warm and cold
 """
 
 import os
@@ -100,10 +100,8 @@ def main(words: Sequence[str]) -> None:
             start = time.perf_counter()
             run()
             taken[name].append(time.perf_counter() - start)
-    rows = [
-        {"what": name, "per second": round(count / median(taken[name]))} for name, (count, _) in work.items()
-    ]
-    rows.append({"what": "ResNet-18 at 64 pixels", "per second": round(resnet_speed(), 1)})
+    rows = [{"what": name, "value": round(count / median(taken[name]))} for name, (count, _) in work.items()]
+    rows.append({"what": "ResNet-18 at 64 pixels", "value": round(resnet_speed(), 1)})
     if options.records:
         rows += generated(folder, options.records)
     notes = [*NOTES, f"{len(index)} records in {len(files)} files", str(environment.describe())]
@@ -185,17 +183,19 @@ def generated(folder: Path, count: int) -> list[dict[str, Any]]:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     rows = []
-    for state in ("cold", "warm"):
-        said = subprocess.run(
-            [sys.executable, "-c", CHILD, str(path)],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.split()
-        rows.append(
-            {"what": f"seconds for {int(said[0]):,} generated records, {state}", "per second": said[1]}
-        )
-        rows.append({"what": f"megabytes of the process, {state}", "per second": said[2]})
-    path.unlink()
+    try:
+        for state in ("cold", "warm"):
+            said = subprocess.run(
+                [sys.executable, "-c", CHILD, str(path)],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.split()
+            rows.append(
+                {"what": f"seconds for {int(said[0]):,} generated records, {state}", "value": said[1]}
+            )
+            rows.append({"what": f"megabytes of the process, {state}", "value": said[2]})
+    finally:
+        path.unlink()
     return rows

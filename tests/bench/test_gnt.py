@@ -30,7 +30,10 @@ def test_memory_and_map_have_a_row_each_and_nothing_has_threads_of_its_own(tmp_p
     monkeypatch.setattr(Packed, "stack", counted)
     for number in range(6):
         write_writer(tmp_path / f"hwdb/trn/{number}.gnt", number)
-    gnt.main(["competition=hccr", f"data.root={tmp_path / 'hwdb'}", "rounds=1"])
+    gnt.main(["competition=hccr", f"data.root={tmp_path / 'hwdb'}", "rounds=1", "records=1500"])
     assert seen == [(64, 1, 1), (6 * 14 - 64, 1, 1)]
     (table,) = tmp_path.rglob("gnt.csv")
-    assert {"packed, in memory", "packed, mapped"} <= set(pd.read_csv(table)["what"])
+    found = pd.read_csv(table).set_index("what")["value"]
+    assert {"packed, in memory", "packed, mapped"} <= set(found.index)
+    assert found["seconds for 1,500 generated records, cold"] > 0
+    assert 20 < found["megabytes of the process, warm"] < 300 and not list(tmp_path.rglob("generated.gnt"))

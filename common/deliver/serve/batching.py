@@ -3,7 +3,7 @@
 A batch is what came while the one before was computed, up to `batch_size`: the busier the service, the larger its
 batches. Only where that is less than half as many as were answered last, whose clients may come again at once, it waits
 for more, at most a fifth of the time that those took: else a large batch and one of a few pictures, which hardly takes
-less time, would alternate. Who comes alone never waits.
+less time, would alternate. Who comes later never waits.
 """
 
 import logging
@@ -54,7 +54,7 @@ class Batcher:
         self.waiting: queue.Queue[tuple[list[np.ndarray], Future[np.ndarray]] | None] = queue.Queue(capacity)
         self.closed = False
         self.entry = threading.Lock()  # nothing is put into the queue of a thread that has ended
-        self.last = 0, 0.0  # pictures of the last batch, and the seconds that it took
+        self.last = 0, 0.0  # pictures of the last batch, and until when fewer wait for company
         self.thread = threading.Thread(target=self._run, name="model", daemon=True)
 
     def start(self) -> None:
@@ -123,8 +123,7 @@ class Batcher:
         batch: list[tuple[list[np.ndarray], Future[np.ndarray]]] = []
         while not batch:
             item = self.waiting.get()
-            size, seconds = self.last
-            until = time.monotonic() + LINGER * seconds
+            size, until = self.last
             while item is not None:
                 if item[1].set_running_or_notify_cancel():
                     batch.append(item)
@@ -143,9 +142,9 @@ class Batcher:
 
     def _answer(self, model: Model, batch: list[tuple[list[np.ndarray], "Future[np.ndarray]"]]) -> None:
         pictures, futures = zip(*batch, strict=True)
-        begin = time.monotonic()
         try:
             with self.lock:
+                begin = time.monotonic()
                 rows = model.probabilities([np.stack(kind) for kind in zip(*pictures, strict=True)])
             if len(rows) != len(futures) or not np.isfinite(rows).all():
                 raise ValueError(
@@ -155,7 +154,8 @@ class Batcher:
             for future in futures:
                 _refuse(future, stopped())
             raise
-        self.last = len(futures), time.monotonic() - begin
+        end = time.monotonic()
+        self.last = len(futures), end + LINGER * (end - begin)
         self.on_batch(len(futures))
         for future, row in zip(futures, rows, strict=True):
             future.set_result(row)

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from common.deliver.serve import batching
 from common.deliver.serve.batching import Batcher
 from common.deliver.serve.refused import Refused
 from common.deliver.serve.served import Model
@@ -62,22 +63,48 @@ def test_what_came_meanwhile_is_one_batch_and_no_larger_than_allowed(gate):
     assert gate.sizes == [1, 4, 2]
 
 
-def test_few_that_follow_many_wait_for_company(gate):
-    """Many that took long, that is: a fifth of the time is what they wait at most."""
+@pytest.fixture
+def after_many(gate, monkeypatch):
+    """A batcher that has just answered four pictures, and waits up to a second for company."""
+    monkeypatch.setattr(batching, "LINGER", 5.0)
     batcher, first = blocked(gate)
     many = [batcher.submit([image]) for image in pictures(4)]
-    gate.seconds = 1.5
+    gate.seconds = 0.2
     gate.open.set()
     for future in [first, *many]:
         future.result(10)
     gate.seconds = 0.0
-    one = batcher.submit([pictures(1)[0]])
-    time.sleep(0.02)
-    for future in [one, batcher.submit([pictures(1)[0]])]:
-        future.result(10)
-    batcher.submit([pictures(1)[0]]).result(10)
+    gate.sizes.clear()
+    yield batcher
     batcher.close()
-    assert gate.sizes == [1, 4, 2, 1]
+
+
+def test_few_that_follow_many_wait_for_company(gate, after_many):
+    one = after_many.submit([pictures(1)[0]])
+    time.sleep(0.02)
+    for future in [one, after_many.submit([pictures(1)[0]])]:
+        future.result(10)
+    assert gate.sizes == [2]
+
+
+def test_who_waits_for_company_in_vain_is_answered_alone(gate, after_many):
+    begin = time.monotonic()
+    assert after_many.submit([pictures(1)[0]]).result(10).shape == (3,)
+    assert time.monotonic() - begin > 0.5 and gate.sizes == [1]
+
+
+def test_who_comes_later_waits_for_nobody(after_many):
+    time.sleep(1.1)
+    begin = time.monotonic()
+    after_many.submit([pictures(1)[0]]).result(10)
+    assert time.monotonic() - begin < 0.5
+
+
+def test_at_the_end_nobody_waits_for_company(after_many):
+    held = after_many.submit([pictures(1)[0]])
+    begin = time.monotonic()
+    after_many.close()
+    assert held.result(0).shape == (3,) and time.monotonic() - begin < 0.5
 
 
 def test_a_full_queue_refuses_and_loses_nothing(gate):
