@@ -25,7 +25,7 @@ from common.run.fonts import font_for
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, LINE = "#1f2328", "#6a737d", "#d8dee4"
 DPI = 120
-NO_FONT = "no font for these characters on this system: numbers shown, those of classes from 0"
+NO_FONT = "no font for these characters on this system: numbers shown instead, of classes from 0"
 
 
 def look() -> AbstractContextManager[None]:

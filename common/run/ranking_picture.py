@@ -22,6 +22,7 @@ from common.run.canvas import (
 )
 from common.run.ranking import Ranking
 
+WHISKERS = "whiskers, of several seeds: sd"
 NAMES, AXES, LINE = 2.4, 4.6, 0.3  # inches: width of the names and of the axes, height of a row
 
 
@@ -63,10 +64,7 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
             figure,
             0.3,
             bottom,
-            plain(
-                f"red: the baseline, {ranking.baseline}; " * ranking.compares
-                + "whiskers, of several seeds: sd"
-            ),
+            plain((f"red: the baseline, {ranking.baseline}; " if ranking.compares else "") + WHISKERS),
             8,
             color=GREY,
         )

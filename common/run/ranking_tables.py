@@ -66,13 +66,12 @@ def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
         ]
         for row in ranking.rows
     ]
-    kept = [
-        number
-        for number, head in enumerate(heads)
-        if (ranking.compares or head != "difference")
-        and (number + 1 < len(heads) or any(row[-1] for row in rows))
-    ]
-    return [heads[number] for number in kept], [[row[number] for number in kept] for row in rows]
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    if not ranking.compares:
+        at = heads.index("difference")
+        heads, rows = heads[:at] + heads[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
+    return heads, rows
 
 
 def _frame(ranking: Ranking) -> pd.DataFrame:
