@@ -51,15 +51,7 @@ class Exported:
             raise PodiumError(f"{path}: expected an exported file {path.stem}{SUFFIX}")
         if not path.is_file():
             raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors alone
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class of their own
-            raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
+        self.session = session(path, threads, spin)
         self.about = about_of(path, self.session.get_modelmeta().custom_metadata_map)
         self.class_names: list[str] = self.about["class_names"]
         self.preprocessing: dict[str, Any] = self.about["preprocessing"]
@@ -90,6 +82,19 @@ class Exported:
             paths, [self.preprocessing], lambda fitted: self.probabilities(fitted[0]), batch_size, bad
         )
         return ((ids[position], row) for position, row in rows)
+
+
+def session(path: Path, threads: int | None = None, spin: bool = True) -> ort.InferenceSession:
+    """An ONNX file in memory; arguments as those of `Exported`. Raises PodiumError if it is damaged."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class of their own
+        raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
 def about_of(path: Path, found: Mapping[str, str]) -> dict[str, Any]:

@@ -67,12 +67,14 @@ def _of_run(run: Path, checkpoint: str | None, tta: bool, threads: int | None) -
     def load() -> Model:
         import torch
 
+        from common.deliver.serve.graphed import graphed
         from common.run.ensemble import Ensemble
 
         if threads is not None:
             torch.set_num_threads(threads)
         models = Ensemble.of_run(run, checkpoint, tta)
-        return Model(models.class_names, models.preprocessings, models.probabilities, models.how, models)
+        said = graphed(models, threads) or models.probabilities
+        return Model(models.class_names, models.preprocessings, said, models.how, models)
 
     return Source(
         run,
