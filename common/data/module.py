@@ -15,27 +15,23 @@ from torch.utils.data import DataLoader
 
 from common.build import build
 from common.config.schema import one_of
-from common.data import pixels
 from common.data.copies import Copies, placed
 from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
 from common.data.features import Features
 from common.data.folds import PARTS, divide
-from common.data.images import Image, ImageError, fit_to, needed, read
-from common.data.pack import Pack, file_keys
+from common.data.images import Image, ImageError, fit_to, read
+from common.data.pack import file_keys
 from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
+from common.data.store import Store
 from common.data.stored_split import StoredSplit
 from common.data.unlabelled import taught_records
 from common.data.views import make_views
 from common.errors import PodiumError
 
 PIECE = 1 << 25  # numbers of images and of probabilities that are computed together, 134 MB each as float32
-
-VIEWED = (
-    2  # times the model's size that image views are given at least, where pictures are too many for memory
-)
 
 
 class ImageData(pl.LightningDataModule):
@@ -160,8 +156,6 @@ class ImageData(pl.LightningDataModule):
         self.taught = Path(taught) if taught else None
         self.cleaned = Path(cleaned) if cleaned else None
         self.max_bad_share = max_bad_share
-        self.in_memory_bytes = in_memory_bytes
-        self.packs = Path(packs) if packs else None
         self.sample = sample
         self.preprocessing: dict[str, Any] = {
             "size": list(size),
@@ -172,14 +166,21 @@ class ImageData(pl.LightningDataModule):
             **({"picture": picture} if picture else {}),
         }
         self.image_view, self.batch_view = make_views(views)
-        self.features: Features | None = (
-            None  # what stands for the images while a frozen backbone trains its head
+        self.store = Store(
+            self.preprocessing,
+            self.image_view is not None,
+            self.root,
+            Path(packs) if packs else None,
+            in_memory_bytes,
+            self.pictures,
+            self.picture_keys,
         )
+        # What stands for the images while a frozen backbone trains its head.
+        self.features: Features | None = None
         self.table: pd.DataFrame | None = None
         self.class_names: list[str] = []
-        self.levels: dict[
-            str, list[int]
-        ] = {}  # coarser level of a class tree → parent of each class, fine to coarse
+        # Coarser level of a class tree → parent of each class, fine to coarse.
+        self.levels: dict[str, list[int]] = {}
 
     # What a competition fills in ---------------------------------------------------------------------------
 
@@ -241,12 +242,12 @@ class ImageData(pl.LightningDataModule):
             if "part" in table:
                 more["part"] = None  # the data set does not say
             table = pd.concat([table, more], ignore_index=True).astype({"train_only": bool, "label": "int64"})
-        self.pixels, rows, bad = self._decode(table)
+        self.pixels, rows, bad = self.store.take(table)
         if "copy_of" in table:
             lost = ~table["copy_of"].isin({"", *table["id"].iloc[rows]})
             if lost.any():  # copies of pictures that can be read no more: they have no place in the split
                 table = table[~lost].reset_index(drop=True)
-                self.pixels, rows, bad = self._decode(table)
+                self.pixels, rows, bad = self.store.take(table)
         self._report_bad(bad, len(table))
         table = table.iloc[rows].reset_index(drop=True)
         stored = StoredSplit.read(self._saved, self.stored_split)
@@ -293,18 +294,12 @@ class ImageData(pl.LightningDataModule):
 
         Raises PodiumError where image views are configured, and as `setup` does where too many cannot be read.
         """
-        if self.image_view is not None:
-            raise PodiumError(
-                "views.image needs the pictures as they are, which are not packed: use views.batch, or train without"
-            )
         table, _ = self.records()
         if self.copies is not None:
             table = self._with_copies(table.assign(train_only=table.get("train_only", False)))
-        pack = self._pack()
-        _, rows, bad = pack.take(self.picture_keys(table), self._fitted(table), check=True)
+        folder, bad = self.store.pack(table)
         self._report_bad(bad, len(table))
-        self._say_where(len(rows), str(pack.folder))
-        return pack.folder
+        return folder
 
     def rows(self, part: str) -> np.ndarray:
         """Rows of the table that belong to `part` (train, valid, choose or score), int64, ascending.
@@ -393,52 +388,6 @@ class ImageData(pl.LightningDataModule):
             images = self.batch_view(images, batch["key"])
         return {**batch, "image": images}
 
-    def _decode(
-        self, table: pd.DataFrame
-    ) -> tuple[pixels.Pixels | pixels.Packed | pixels.Unread, np.ndarray, list[ImageError]]:
-        """The images of the table that can be read, their rows in it, and the errors of the others."""
-        if self.image_view is not None:  # its steps need the picture as it is
-            size = needed(self.preprocessing)
-            larger = size and (VIEWED * size[0], VIEWED * size[1])
-            reduced = self.pictures(table, at_least=larger)
-            found = pixels.decode_within(self.in_memory_bytes, len(table), self.pictures(table), reduced)
-            if isinstance(found[0], pixels.Pixels):
-                self._say_where(len(found[0]), "memory, as they are for views.image", found[0].buffer.nbytes)
-            else:
-                self._say_read(len(found[0]))
-            return found
-        if self.packs is not None and len(table):
-            pack, keys = self._pack(), self.picture_keys(table)
-            if len(table) * pack.row_bytes > self.in_memory_bytes or pack.holds(keys):
-                packed = pack.take(keys, self._fitted(table))
-                self._say_where(len(packed[0]), str(pack.folder))
-                return packed
-        found = pixels.decode(range(len(table)), self._fitted(table))
-        self._say_where(len(found[0]), "memory")
-        return found
-
-    def _fitted(self, table: pd.DataFrame) -> Callable[[int], Image]:
-        picture = self.pictures(table, at_least=needed(self.preprocessing))
-        return lambda row: fit_to(picture(row), self.preprocessing)
-
-    def _pack(self) -> Pack:
-        assert self.packs is not None
-        return Pack(self.packs, self.root, self.preprocessing)
-
-    @rank_zero_only
-    def _say_read(self, count: int) -> None:
-        print(
-            f"{count:,} pictures take more than data.in_memory_bytes and are read in every epoch, as views.image need "
-            "them; data.workers reads them beside the training",
-            flush=True,
-        )
-
-    @rank_zero_only
-    def _say_where(self, count: int, where: str, size: int | None = None) -> None:
-        shape = (*self.preprocessing["size"], self.preprocessing["channels"])
-        size = count * int(np.prod(shape)) if size is None else size
-        print(f"{count:,} pictures, {size / 1e6:,.0f} MB, in {where}", flush=True)
-
     @property
     def batches_per_epoch(self) -> int:
         """Training batches that one epoch takes, the trainer's limit included."""
@@ -460,9 +409,7 @@ class ImageData(pl.LightningDataModule):
         return (epoch + 1, 0) if done >= self.batches_per_epoch else (epoch, done)
 
     def _loader(self, images: Images | Features, batches: Any) -> DataLoader:
-        workers = (
-            0 if isinstance(images, Features) else self.workers
-        )  # features are read, nothing is computed
+        workers = 0 if isinstance(images, Features) else self.workers  # features are only read
         return DataLoader(
             images,
             batch_sampler=batches,
