@@ -97,7 +97,7 @@ def prepare(arguments: list[str]) -> int:
     config = configure(arguments)
 
     from common.run import folder
-    from common.run.job import make_data
+    from common.run.parts import make_data
     from common.run.train import with_data
 
     data = make_data(with_data(OmegaConf.to_container(config)), folder.DATA)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def pack(arguments: list[str]) -> int:
     config = configure(arguments)
 
     from common.run import folder
-    from common.run.job import make_data
+    from common.run.parts import make_data
     from common.run.stages import jobs_of
     from common.run.train import with_data
 

@@ -49,7 +49,8 @@ def evaluate(options: Evaluate) -> Path:
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
     from common.run.gallery import draw_confusion
-    from common.run.job import make_data, score_table
+    from common.run.parts import make_data
+    from common.run.scoring import score_table
 
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     if own is not None and options.data:

@@ -14,7 +14,7 @@ from common.data.records import class_folders
 from common.errors import PodiumError
 from common.run import folder
 from common.run.ensemble import Ensemble
-from common.run.job import make_data
+from common.run.parts import make_data
 
 PARTS = {  # the most honest first
     "score": "the part kept for scores",

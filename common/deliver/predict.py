@@ -191,7 +191,7 @@ def _pictures(
             raise PodiumError(
                 f"the run's data have moved: {config['data']['root']} is gone; name them by DATA=<folder>"
             )
-        from common.run.job import make_data
+        from common.run.parts import make_data
 
         table = make_data(config, run).test_records()
         return table["id"].tolist(), [Path(path) for path in table["path"]]

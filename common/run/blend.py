@@ -165,7 +165,7 @@ def _scores(
 
 def _extra_scores(table: Table, subset: Subset, mean: str, first: Candidate) -> dict[str, Any]:
     """What the competition's module measures besides, such as the contest's own score; first: of the blend's models."""
-    from common.run.job import load_module  # imports torch, which what cannot be blended need not wait for
+    from common.run.parts import load_module  # imports torch, which what cannot be blended need not wait for
 
     best = []
     for start in range(0, len(table.ids), ROWS):

@@ -16,8 +16,9 @@ from common.data import predictions
 from common.errors import PodiumError
 from common.run import folder
 from common.run.clean_rules import by_accuracy, by_confident_learning, only_stable
-from common.run.job import load_module, make_data, predict_rows
 from common.run.members import read_folds
+from common.run.parts import load_module, make_data
+from common.run.scoring import predict_rows
 from common.run.stages import job_name, out_of_fold_path, reliable_list, stages_of
 
 KEPT_ROWS = 20_000  # images whose predictions are kept together: what a kill costs

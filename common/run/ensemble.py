@@ -13,8 +13,8 @@ from common.data.reader import predicted
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run import folder
-from common.run.job import device_of, load_module
 from common.run.members import Member, combine, read_members
+from common.run.parts import device_of, load_module
 
 
 class Ensemble:

@@ -7,7 +7,7 @@ from statistics import median
 import torch
 
 from common.run import folder
-from common.run.job import device_of, load_module
+from common.run.parts import device_of, load_module
 
 WARM_UP, TIMED = 3, 11  # predictions
 

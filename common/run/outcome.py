@@ -8,9 +8,10 @@ import numpy as np
 from common.data import predictions
 from common.run import folder
 from common.run.folder import predictions_path
-from common.run.job import load_module, score_table, scores_of_part
 from common.run.members import combine
 from common.run.out_of_fold import fold_scores
+from common.run.parts import load_module
+from common.run.scoring import score_table, scores_of_part
 from common.run.stages import Job, out_of_fold_path
 
 HELD_OUT = ("choose", "score")

@@ -20,7 +20,8 @@ from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run import folder, stages
 from common.run.candidates import Candidate
-from common.run.job import device_of, load_module, make_data, predict_rows
+from common.run.parts import device_of, load_module, make_data
+from common.run.scoring import predict_rows
 
 HOW = ("uniform", "greedy")
 State = dict[str, Tensor]

@@ -13,9 +13,9 @@ from common.errors import PodiumError
 from common.run import environment, folder
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
-from common.run.job import load_module, make_callbacks, make_data
 from common.run.members import Member, class_names, write_members
 from common.run.outcome import write_scores
+from common.run.parts import load_module, make_callbacks, make_data
 from common.run.pseudo_labels import check_teachers
 from common.run.report import write_report
 from common.run.stages import (

@@ -14,8 +14,8 @@ import torch
 from common.data.images import Image, ImageError, fit_to, read
 from common.run.ensemble import Ensemble
 from common.run.folder import load_config
-from common.run.job import make_data
 from common.run.members import combine
+from common.run.parts import make_data
 from competitions.smoking_calling.commands import main
 
 SURE, MARGIN = 0.8, 0.3  # how probable the best class must be once turned, and by how much more than as it is

@@ -24,7 +24,7 @@ from common.errors import PodiumError
 from common.model.classifier import ImageClassifier, leaf
 from common.model.deferred import losses
 from common.model.optimizers import build_optimizer
-from common.run import folder, job
+from common.run import fit, folder, job, parts
 from tests.bench.loops import (
     BareLoop,
     SingleImages,
@@ -61,9 +61,9 @@ class Contenders:
         if "pretrained" in config["model"]:
             self.config["model"] = {**config["model"], "pretrained": "none"}
         self.images, self.out = images, out
-        self.device = job.device_of(config["trainer"]["accelerator"])
+        self.device = parts.device_of(config["trainer"]["accelerator"])
         torch.set_num_threads(config["trainer"]["threads"] or os.cpu_count() or 1)
-        self.data = job.make_data(self.config, out)
+        self.data = parts.make_data(self.config, out)
         self.data.setup()
         epoch = len(self.data.rows("train")) // self.data.batch_size
         if epoch < 3:
@@ -99,7 +99,7 @@ class Contenders:
         place.mkdir(parents=True, exist_ok=True)
         (place / "last.ckpt").unlink(missing_ok=True)  # else it would be resumed
         try:
-            job.train(config, place, self.data, self.module())
+            fit.train(config, place, self.data, self.module())
         except Timed as timed:
             return steps * self.data.batch_size / timed.seconds
         raise AssertionError("training ended before the clock did")
@@ -168,7 +168,7 @@ class Contenders:
 
     def module(self) -> ImageClassifier:
         pl.seed_everything(self.config["seed"], verbose=False)
-        return job.make_module(self.config, self.data)
+        return parts.make_module(self.config, self.data)
 
 
 class Timed(Exception):

@@ -16,6 +16,7 @@ from common.data.module import ImageData
 from common.errors import PodiumError
 from common.run import folder, job
 from common.run.blend import Blend, blend
+from common.run.parts import make_data
 from common.run.ranking import paired
 from common.run.train import train, with_data
 from tests.bench import table
@@ -53,7 +54,7 @@ def main(words: Sequence[str]) -> None:
     config = with_data(recipe(given))
     out = table.new_folder()
     job.quiet_lightning()
-    data = job.make_data(config, out)
+    data = make_data(config, out)
     data.setup()
     root = quote(str(config["data"]["root"]))
     common = [*given, f"data.root={root}", *PLAIN]

@@ -23,7 +23,7 @@ from common.data.images import fit_to, read
 from common.data.pixels import Packed, Pixels
 from common.errors import PodiumError
 from common.run import environment
-from common.run.job import make_data
+from common.run.parts import make_data
 from common.run.train import with_data
 from competitions.hccr.files import gnt_files, pictures
 from competitions.hccr.gnt import HEADER, GntIndex

@@ -16,7 +16,7 @@ from common.__main__ import main
 from common.config.layers import CONF
 from common.data.image_views import ImageViews
 from common.errors import PodiumError
-from common.run import folder, job
+from common.run import fit, folder, parts
 from common.run.stages import jobs_of
 from common.run.train import with_data
 from tests.bench import frozen, speed, table, yardstick
@@ -63,14 +63,14 @@ def words(tmp_path, monkeypatch):
 def test_bare_loop_and_training_end_with_equal_weights(words, tmp_path):
     recipe_words = [*words, "views=moved", "trainer.max_steps=6", "trainer.gradient_clip_val=0.5"]
     config = jobs_of(with_data(recipe(recipe_words)))[0][0].config
-    data = job.make_data(config, tmp_path)
+    data = parts.make_data(config, tmp_path)
     data.setup()
     torch.manual_seed(0)
-    ours = job.make_module(config, data)
+    ours = parts.make_module(config, data)
     start = {name: value.clone() for name, value in ours.state_dict().items()}
-    job.train(config, tmp_path / "job", data, ours)
+    fit.train(config, tmp_path / "job", data, ours)
 
-    bare = job.make_module(config, data)
+    bare = parts.make_module(config, data)
     bare.load_state_dict(start)
     loop = BareLoop(bare, config, torch.device("cpu"), total_steps=6, steps_per_epoch=data.batches_per_epoch)
     seconds_of_steps(loop, viewed_batches(data, torch.device("cpu")), warmup=2, steps=4)
@@ -172,7 +172,7 @@ def test_a_yardstick_of_several_jobs_is_refused_with_what_to_do(words):
 
 def test_a_yardstick_reads_pictures_as_the_data_set_does(words, tmp_path):
     """Whatever a path may be: the pictures are those that `data.pictures` gives, without the recipe's fit."""
-    data = job.make_data(with_data(recipe(words)), tmp_path / "run")
+    data = parts.make_data(with_data(recipe(words)), tmp_path / "run")
     data.setup()
     data.pictures = lambda table, at_least=None: lambda row: np.full((5, 9, 1), row, np.uint8)
     found = yardstick.pictures(data, 4)

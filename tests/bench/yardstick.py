@@ -22,7 +22,7 @@ from common.data.module import ImageData
 from common.data.randomness import view_key
 from common.errors import PodiumError
 from common.model.backbones import timm_model
-from common.run import environment, folder, job
+from common.run import environment, folder, job, parts
 from common.run.scores import score_rows
 from common.run.stages import jobs_of
 from common.run.train import start, with_data
@@ -94,7 +94,7 @@ def main(words: Sequence[str]) -> None:
     torch.set_num_threads(job.threads(config))
     out = table.new_folder()
     job.quiet_lightning()
-    data = job.make_data(config, out)
+    data = parts.make_data(config, out)
     data.setup()  # leaves folds.csv, which both take
     machine = environment.describe()
     gpus = f", {', '.join(machine['gpus'])}" if machine["gpus"] else ""
@@ -131,7 +131,7 @@ def yardstick(
     assert data.table is not None
     labels = data.table["label"].to_numpy()
     images = pictures(data, plain.side)
-    net = network(plain, data).to(job.device_of(config["trainer"]["accelerator"]))
+    net = network(plain, data).to(parts.device_of(config["trainer"]["accelerator"]))
     train, valid = data.rows("train"), data.rows("valid")
     used, seen = fit_bare(net, images[train], torch.from_numpy(labels[train]), plain, seconds, seed)
     probabilities = predict_bare(net, images[valid])

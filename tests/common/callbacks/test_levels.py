@@ -12,7 +12,7 @@ from common.data.folder import FolderData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.model.hierarchy import combine_levels
-from common.run import folder, job
+from common.run import folder, parts
 from common.run.train import train
 from tests.toys import CLASSES, random_images
 
@@ -163,7 +163,7 @@ def test_each_levels_loss_and_agreement_are_in_the_curves_and_in_the_scores(run)
 
 def test_the_checkpoint_alone_makes_the_network_with_its_levels_again(run):
     path = run / "jobs" / "train_fold0"
-    module = job.load_module(folder.load_config(path), path / "best.ckpt")
+    module = parts.load_module(folder.load_config(path), path / "best.ckpt")
     assert module.hparams["levels"] == {"group": PARENTS}
     assert list(module(torch.rand(2, 1, 16, 16))) == ["leaf", "group"]
 

@@ -14,7 +14,7 @@ from common.callbacks.soft_labels import SoftLabels
 from common.data.randomness import derive, uniform, view_key
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.run.job import make_callbacks, make_data, make_module
+from common.run.parts import make_callbacks, make_data, make_module
 from tests.toys import CLASSES
 
 

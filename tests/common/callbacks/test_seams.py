@@ -19,7 +19,7 @@ from common.callbacks.triplet import Triplet, batch_hard
 from common.callbacks.tta import TTA, Cropped, Inverted, Mirrored, Moved, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.run.job import make_callbacks, make_data, make_module
+from common.run.parts import make_callbacks, make_data, make_module
 from tests.toys import CLASSES, random_images
 
 PARENTS = [0, 0, 1, 1]

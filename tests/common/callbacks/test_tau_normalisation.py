@@ -7,7 +7,7 @@ from torch import nn
 from common.callbacks.tau_normalisation import TauNormalisation
 from common.errors import PodiumError
 from common.model.heads import ConvHead, CosineHead, LinearHead
-from common.run.job import load_module, make_data, make_module
+from common.run.parts import load_module, make_data, make_module
 
 
 class Module(nn.Module):

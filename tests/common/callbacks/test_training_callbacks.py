@@ -11,7 +11,8 @@ from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest
 from common.callbacks.freeze import Freeze
 from common.errors import PodiumError
 from common.run import folder
-from common.run.job import make_data, make_module, run_job
+from common.run.job import run_job
+from common.run.parts import make_data, make_module
 from common.run.stages import jobs_of
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from common.config.configure import configure
 from common.errors import PodiumError
 from common.model.optimizers import build_optimizer
-from common.run import job
+from common.run import parts
 from common.run.stages import jobs_of
 from common.run.train import train
 
@@ -174,9 +174,9 @@ def test_a_training_keeps_every_channels_sum(toy, tmp_path, mode, kept):
     config = toy(*words, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}")
     train(config)
     pl.seed_everything(config["seed"], verbose=False)
-    data = job.make_data(jobs_of(config)[0][0].config, tmp_path / "run")
+    data = parts.make_data(jobs_of(config)[0][0].config, tmp_path / "run")
     data.setup()
-    before = job.make_module(config, data).state_dict()
+    before = parts.make_module(config, data).state_dict()
     (place,) = (tmp_path / "run" / "jobs").iterdir()
     after = torch.load(place / "last.ckpt", weights_only=True)["state_dict"]
     for name, value in after.items():

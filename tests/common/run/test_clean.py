@@ -10,7 +10,7 @@ from common.run import clean, folder
 from common.run.candidates import Candidate
 from common.run.clean import judgements, write_reliable
 from common.run.clean_rules import doubtful
-from common.run.job import make_data
+from common.run.parts import make_data
 from common.run.soup import cook
 from common.run.stages import jobs_of, out_of_fold_path
 from common.run.train import train

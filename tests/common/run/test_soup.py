@@ -14,9 +14,10 @@ from common.data import predictions
 from common.errors import PodiumError
 from common.run import folder
 from common.run.blend import Blend, blend
-from common.run.job import load_module, make_data, predict_rows
 from common.run.members import read_members
+from common.run.parts import load_module, make_data
 from common.run.scores import topk_accuracy
+from common.run.scoring import predict_rows
 from common.run.soup import average, check_alike, recalibrate, training_images
 from common.run.train import train
 from tests.toys import TinyNet, random_images

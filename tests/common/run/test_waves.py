@@ -100,7 +100,7 @@ def test_the_page_says_that_students_are_compared_only_where_no_fold_was(run):
 
 def test_no_soft_label_comes_from_a_model_that_saw_the_image(run, config):
     """By the jobs themselves: the rows that each teacher trained on, against the rows that it taught."""
-    from common.run.job import make_data
+    from common.run.parts import make_data
 
     frame, _ = predictions.read(out_of_fold_path(run, "teacher"))
     taught_by = dict(zip(frame["id"], frame["fold"], strict=True))
@@ -116,7 +116,8 @@ def test_no_soft_label_comes_from_a_model_that_saw_the_image(run, config):
 
 
 def test_students_learn_from_the_teachers_table(run, config):
-    from common.run.job import make_callbacks, with_teacher
+    from common.run.job import with_teacher
+    from common.run.parts import make_callbacks
 
     job = run / "jobs" / "student_fold1"
     soft = next(
@@ -305,7 +306,8 @@ def test_a_job_made_from_an_older_one_is_refused(run, config, tmp_path):
 
 
 def test_pictures_without_labels_are_learnt_from_where_the_teachers_are_sure(config, tmp_path, capsys):
-    from common.run.job import make_callbacks, make_data, with_teacher
+    from common.run.job import with_teacher
+    from common.run.parts import make_callbacks, make_data
 
     root = Path(config["data"]["root"])
     folder_of_new = tmp_path / "new"

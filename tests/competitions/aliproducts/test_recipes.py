@@ -12,7 +12,7 @@ from common.config.compose import compose
 from common.config.layers import search_path
 from common.data.image_views import ImageViews
 from common.model.backbones import output_shape, timm_model
-from common.run.job import make_callbacks
+from common.run.parts import make_callbacks
 from common.run.stages import jobs_of
 from common.run.sweep import _row, read_table
 from competitions.aliproducts.module import AliproductsModule

@@ -10,7 +10,7 @@ from common.config.check import check
 from common.config.compose import compose
 from common.config.layers import search_path
 from common.errors import PodiumError
-from common.run.job import make_callbacks
+from common.run.parts import make_callbacks
 from common.run.stages import jobs_of
 from common.run.sweep import _row, read_table
 from competitions.garbage.pictures import StretchedCentre

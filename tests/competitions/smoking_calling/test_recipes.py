@@ -6,7 +6,7 @@ import pytest
 from common.config.check import check
 from common.config.compose import compose
 from common.data.image_views import ImageViews
-from common.run.job import make_callbacks
+from common.run.parts import make_callbacks
 from tests.competitions.smoking_calling.pictures import random_picture
 
 

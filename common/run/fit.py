@@ -1,0 +1,193 @@
+"""The training of one model: a module, data and a folder in, checkpoints and `history.csv` out."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Timer
+
+from common.build import build
+from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast, SaveSteps
+from common.callbacks.freeze import Freeze
+from common.callbacks.history import History
+from common.callbacks.progress import Progress, note
+from common.callbacks.seed_steps import SeedSteps
+from common.config.nearest import listed, suggest
+from common.data.module import ImageData
+from common.errors import PodiumError
+from common.model.carry_over import Classes, count_carried, rows_of_tensors
+from common.model.classifier import ImageClassifier
+from common.model.hierarchy import LEAF
+from common.model.pretrained import file_classes, file_state, load_state
+from common.run import folder as folders
+from common.run import stages, trial
+from common.run.features import train_on_features
+from common.run.gallery import draw_views
+from common.run.parts import device_of, lay_out, make_callbacks
+
+TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the others are read here
+    "accelerator", "devices", "num_nodes", "strategy", "max_steps", "fast_dev_run",
+    "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "check_val_every_n_epoch",
+    "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
+    "num_sanity_val_steps",
+}  # fmt: skip  # fmt: skip
+
+
+def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClassifier) -> None:
+    """Fit, from the beginning or from `last.ckpt`."""
+    options = config["trainer"]
+    own = make_callbacks(config)
+    _freeze(own, module)  # before the trial, which times what the job will compute
+    speed = _speed(config, job, module, data.batch_size)
+    lay_out(module, speed["memory_format"])
+    _check_metrics(config, module)
+    _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
+    device = device_of(options["accelerator"])
+    on_features = train_on_features(config, job, data, module, speed["precision"], device)
+    spent = on_features.first if on_features else 0.0  # seconds that count as training
+    last = SaveLast(
+        str(job / "last.ckpt"), options["save_every_seconds"], every_epoch=on_features is None
+    )  # an epoch on features takes less time than writing the network
+    callbacks = [
+        *own,
+        *([on_features] if on_features else []),
+        SeedSteps(config["seed"]),
+        Progress(title(config, job), str(job / "log.txt"), options["enable_progress_bar"]),
+        History(str(job / "history.csv"), spent),
+        *(
+            SaveBest(str(path), metric, config["best"][metric])
+            for metric, path in best_paths(config, job).items()
+        ),
+        *(
+            [SaveSteps(str(job), options["save_every_steps"], options["keep"])]
+            if options["save_every_steps"]
+            else []
+        ),
+        last,
+    ]
+    if options["max_time"] is not None:
+        timer = Timer(options["max_time"], verbose=False)
+        timer._offset = spent  # type: ignore[assignment]
+        callbacks.insert(0, timer)
+    loggers = [build(part, save_dir=str(job)) for part in config["logger"].values() if part]
+    trainer = pl.Trainer(
+        **{key: options[key] for key in TRAINER_KEYS if options[key] is not None},
+        max_epochs=-1 if options["max_epochs"] is None else options["max_epochs"],
+        precision=speed["precision"],
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(job),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    resume = job / "last.ckpt"
+    if is_first_process() and not (job / "views.png").exists():
+        draw_views(job / "views.png", data)
+    with _signals_to(last):
+        trainer.fit(
+            module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
+        )
+    for path in best_paths(config, job).values() if is_first_process() else ():
+        if not path.exists():  # validation was switched off: the last is all there is
+            folders.copy(resume, path)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes, of those that train one model together."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def title(config: dict[str, Any], job: Path) -> str:
+    """What lines of this job begin with: nothing where it is the run's only one."""
+    place = config["job"]
+    return f"{job.name} ({place['number']}/{place['of']})" if place["of"] > 1 else ""
+
+
+def best_paths(config: dict[str, Any], job: Path) -> dict[str, Path]:
+    """Metric → its best checkpoint: `best.ckpt` for the first metric, `best_<metric>.ckpt` for further ones."""
+    names = ["best.ckpt", *(f"best_{metric}.ckpt" for metric in list(config["best"])[1:])]
+    return {metric: job / name for metric, name in zip(config["best"], names, strict=True)}
+
+
+def _freeze(callbacks: list[Callback], module: ImageClassifier) -> None:
+    """Freeze what never learns; modules that are frozen for a few epochs learn in most."""
+    for freeze in callbacks:
+        if isinstance(freeze, Freeze) and freeze.until_epoch is None:
+            freeze.set_learning(module, False)
+
+
+def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> None:
+    """Load start weights by name; what is left out or left as it was is listed in `init.json`."""
+    if checkpoint is None or (job / "last.ckpt").exists() or not is_first_process():
+        return  # further processes get their weights from the first
+    weights = file_state(checkpoint, key="init_from")
+    before, now = file_classes(checkpoint), Classes(module.class_names, module.hparams["levels"])
+    rows = rows_of_tensors(module.net, before, now) if before else {}
+    loaded = load_state(module.net, weights, str(checkpoint), key="init_from", rows=rows)
+    classes = count_carried(rows, loaded.fitted, now)
+    folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded), "classes": classes})
+    lines = [f"{len(loaded.fitted)} tensors from {checkpoint}"]
+    for level, count in classes.items():
+        at = "" if level == LEAF else f" of {level}"
+        lines.append(f"{count['carried']} classes{at} are carried over, {count['fresh']} are fresh")
+    if loaded.left_out:
+        lines.append(f"left out: {listed(f'{name} ({why})' for name, why in loaded.left_out.items())}")
+    if loaded.missing:
+        lines.append(f"not there, so as made: {listed(loaded.missing)}")
+    for line in lines:
+        print(f"{job.name}: {line}")
+        note(job / "log.txt", line)
+
+
+def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
+    """A metric that nothing measures is refused before the first step, not after the first epoch."""
+    asked = {f"best.{metric}": metric for metric in config["best"]}
+    for name, part in config["callbacks"].items():
+        if part is not None and part.get("monitor") is not None:
+            asked[f"callbacks.{name}.monitor"] = part["monitor"]
+    known = [*module.metrics.names, *module.level_metrics.names, "train_loss"]
+    for key, metric in asked.items():
+        if metric not in known:
+            raise PodiumError(
+                f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}"
+            )
+
+
+def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, batch_size: int) -> dict[str, Any]:
+    """Precision and memory format: those of this job's first start, so that a resumed run computes the same."""
+    path = job / "speed.json"
+    while not (path.exists() or is_first_process()):
+        time.sleep(0.1)  # all processes compute as the first has chosen
+    if path.exists():
+        return folders.load_json(path)
+    options, enabled = config["trainer"], config["trial"]["enabled"]
+    choice = trial.choose(
+        module,
+        batch_size,
+        device_of(options["accelerator"]),
+        options["precision"],
+        options["memory_format"],
+        config["trial"]["steps"] if enabled and not options["fast_dev_run"] else 0,
+        torch.get_num_threads(),
+    )
+    folders.write_json(path, choice)
+    return choice
+
+
+@contextmanager
+def _signals_to(last: SaveLast) -> Iterator[None]:
+    """SIGTERM and SIGINT reach `last` while training, and their old handlers afterwards."""
+    before = {number: signal.signal(number, last.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
