@@ -27,6 +27,7 @@ def level_model(
     pretrained: str | None = "none",
     dropout: float = 0.0,
     drop_path: float = 0.0,
+    pool: str | None = None,
     head: Head | None = None,
     branch_from: Mapping[str, str] | None = None,
     zero_head: bool = False,
@@ -40,7 +41,7 @@ def level_model(
     branch_from: level → the backbone's last stage, such as `layer4` of a ResNet or `blocks.6` of an EfficientNet:
         the level has a copy of it, and of all that follows it, with the same initial weights.
     zero_head: without `head`, each level's classifier begins with zeros: see `timm_model`.
-    name, pretrained, drop_path, image_size: as in `timm_model`.
+    name, pretrained, drop_path, pool, image_size: as in `timm_model`; pool is not used with `head`.
     Raises PodiumError for a level or stage that is not there, and as `timm_model`.
     """
     sizes = {LEAF: num_classes} | _chosen(level_sizes, levels)
@@ -52,7 +53,7 @@ def level_model(
         pretrained=pretrained,
         drop_path=drop_path,
     )
-    trunk: Any = make(num_classes=0) if head is None else make(num_classes=1, head=head).backbone
+    trunk: Any = make(num_classes=0, pool=pool) if head is None else make(num_classes=1, head=head).backbone
     shape = output_shape(trunk, (1, in_channels, *image_size))
     if head is None:
         heads = {level: _linear(shape[1], size, dropout, zero_head) for level, size in sizes.items()}

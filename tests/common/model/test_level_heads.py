@@ -52,6 +52,14 @@ def test_the_leaves_are_those_of_the_plain_network():
     torch.testing.assert_close(ours(images())["leaf"], plain(images()))
 
 
+def test_every_level_sees_what_the_pooling_leaves():
+    """Twice the features with catavgmax: of the mean and of the largest value."""
+    plain, both = model(), model(pool="catavgmax")
+    for level in both.head.heads:
+        assert both.head.heads[level].fc.in_features == 2 * plain.head.heads[level].fc.in_features
+    assert set(both(images())) == set(plain(images()))
+
+
 def test_zero_heads_say_nothing_of_any_level():
     assert all((logits == 0).all() for logits in model(zero_head=True)(images()).values())
     assert all((logits != 0).any() for logits in model()(images()).values())
