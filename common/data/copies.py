@@ -3,11 +3,11 @@
     <folder>/ab/ab34…f0.jpg    a copy
     <folder>/manifest.csv      id, copy_of, label, file: the copies of the data set that was balanced last
 
-A copy is named by the hash of all that it is made from: the picture's file with its size and time, the steps, the seed
-and its number; its random numbers come from that name. So making goes on where it was killed, pictures that changed are
-copied anew, and those of an earlier setting are found again. Copies are for training only, and a job trains on one only
-where it trains on the picture itself: see `placed`. What is held out has copies too, which lie there unused, so that
-folds and stages share one set.
+A copy is named by the hash of all that it is made from: the picture's file with its size and time, the steps, the seed,
+the channels and its number; its random numbers come from that name. So making goes on where it was killed, pictures
+that changed are copied anew, and those of an earlier setting are found again. Copies are for training only, and a job
+trains on one only where it trains on the picture itself: see `placed`. What is held out has copies too, which lie there
+unused, so that folds and stages share one set.
 """
 
 import hashlib
@@ -57,14 +57,20 @@ class Copies:
         self.per_class = per_class
 
     def make(
-        self, table: pd.DataFrame, keys: np.ndarray, picture: Callable[[int], Image], folder: Path, seed: int
+        self,
+        table: pd.DataFrame,
+        keys: np.ndarray,
+        picture: Callable[[int], Image],
+        folder: Path,
+        seed: int,
+        channels: int,
     ) -> pd.DataFrame:
         """The copies' records, with a column `copy_of`; those that are not on disk are made first.
 
         Args:
             table: records, see common/data/records.py.
             keys: bytes (N,), others once a picture may be another.
-            picture: reads that of a row, uint8 (H, W, C). Raises ImageError if it cannot: it has no copies then.
+            picture: reads that of a row, uint8 (H, W, channels). Raises ImageError if it cannot: it has no copies then.
             folder: where they are kept.
             seed: of the views.
         """
@@ -73,7 +79,7 @@ class Copies:
             for row, count in enumerate(copies_of_each(table, self.per_class))
             for number in range(count)
         ]
-        paths = [folder / self._name(keys[row], number, seed) for row, number in wanted]
+        paths = [folder / self._name(keys[row], number, seed, channels) for row, number in wanted]
         try:
             unread = self._write([row for row, _ in wanted], paths, picture, folder)
             rows = [place for place, (row, _) in enumerate(wanted) if row not in unread]
@@ -93,8 +99,8 @@ class Copies:
             raise PodiumError(f"{folder} cannot be written to: {error.strerror or error}") from error
         return made
 
-    def _name(self, key: bytes, number: int, seed: int) -> str:
-        said = f"{bytes(key).decode()}\n{self.steps}\n{seed}\n{number}"
+    def _name(self, key: bytes, number: int, seed: int, channels: int) -> str:
+        said = f"{bytes(key).decode()}\n{self.steps}\n{seed}\n{number}\n{channels}"
         name = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
         return f"{name[:2]}/{name}.jpg"
 
@@ -102,7 +108,7 @@ class Copies:
         self, rows: list[int], paths: list[Path], picture: Callable[[int], Image], folder: Path
     ) -> set[int]:
         """Make the files that are missing, each a copy of its row; returns the rows whose picture cannot be read."""
-        there = set(folder.glob("*/*.jpg"))
+        there = {path for path in folder.glob("*/*.jpg") if path.stat().st_size}  # empty: after a power cut
         missing: dict[int, list[Path]] = {}
         for row, path in zip(rows, paths, strict=True):
             if path not in there:

@@ -3,6 +3,7 @@
 Training, `pack`, predict, the checks of export and serve all call `read` or `decode`, then `fit`.
 """
 
+import io
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from common.build import build
 from common.data.raw import Raw
@@ -18,6 +20,7 @@ from common.errors import PodiumError
 
 Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
 PNG = b"\x89PNG\r\n\x1a\n"
+ORIENTATION = 0x0112  # the EXIF tag
 STRIP = 64  # rows of a transparent picture that are laid on white at a time
 
 cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
@@ -60,7 +63,7 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
     at_least: (H, W) that will be needed. A JPEG larger than twice that is decoded at 1/2, 1/4 or 1/8, never
         below what is needed: several times faster, and as good as shrinking by area.
 
-    The EXIF orientation of JPEG, PNG and TIFF is applied. A transparent PNG, WebP or GIF is laid on white.
+    The EXIF orientation of JPEG, PNG, WebP and TIFF is applied. A transparent PNG, WebP or GIF is laid on white.
     16 bits become 8 by their high byte. The first frame of an animation counts.
 
     Raises ImageError(name, reason) if the data are empty, cut short (a JPEG without its end marker too) or
@@ -77,6 +80,9 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
         flags = _REDUCED[channels][_reduction(data, at_least)]
     else:
         flags = _REDUCED[channels][1]
+    turned = transparent or _is_webp(data)  # by us, as OpenCV turns neither
+    if turned and not transparent:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:  # more pixels than OpenCV allows (2^30), or a broken header
@@ -87,6 +93,8 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
         image = _on_white(image, channels)
     elif channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if turned:
+        image = _upright(image, _orientation(data))
     return image.reshape(*image.shape[:2], channels)
 
 
@@ -220,10 +228,38 @@ def _may_be_transparent(data: bytes) -> bool:
     """Whether a PNG, WebP or GIF declares an alpha channel or a transparent colour."""
     if data.startswith(PNG):
         return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if _is_webp(data):
         alpha_bit = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
         return alpha_bit is not None and len(data) > alpha_bit and bool(data[alpha_bit] & 0x10)
     return data[:3] == b"GIF"
+
+
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def _orientation(data: bytes) -> int:
+    """The EXIF orientation of a PNG or WebP, 1 to 8; 1 where it says none, or none that can be read."""
+    if (
+        b"eXIf" not in data and b"EXIF" not in data
+    ):  # else Pillow would decode a PNG to look behind its pixels
+        return 1
+    try:
+        with Pillow.open(io.BytesIO(data), formats=("PNG", "WEBP")) as header:
+            return int(header.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged metadata, of many kinds; the pixels have been decoded
+        return 1
+
+
+def _upright(image: Any, orientation: int) -> Any:
+    """A picture as its orientation says that it is to be seen: of the transpose from 5 on, then mirrored."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
 
 
 def bytes_of_pixel(data: bytes) -> int:

@@ -285,7 +285,12 @@ class ImageData(pl.LightningDataModule):
         assert self.copies is not None
         whole = table[~table["train_only"]].reset_index(drop=True)
         made = self.copies.make(
-            whole, self.picture_keys(whole), self.pictures(whole), self.copies_folder, self.seed
+            whole,
+            self.picture_keys(whole),
+            self.pictures(whole),
+            self.copies_folder,
+            self.seed,
+            self.preprocessing["channels"],
         )
         return pd.concat([table.assign(copy_of=""), made], ignore_index=True)
 

@@ -14,7 +14,6 @@ from common.deliver.page.examples import Example, examples
 from common.deliver.serve.pictures import prepare
 from common.deliver.serve.refused import Refused
 from common.deliver.serve.service import Service
-from common.deliver.serve.uploads import read_upload
 
 FILES = Path(__file__).parent / "static"
 FIELD = "image"  # of the form
@@ -57,8 +56,8 @@ def add_page(app: FastAPI, service: Service) -> None:
     @app.post("/page/heat", include_in_schema=False)
     async def heat(request: Request, label: Annotated[int, Query(ge=0)]) -> Response:
         """A PNG of what the model sees of the picture, coloured where it speaks for the class."""
+        data = await service.upload(request, FIELD)
         with service.place():
-            data = await read_upload(request, FIELD, service.limits)
             async with service.in_time():
                 return Response(await service.in_thread(page.heat, data, label), media_type="image/png")
 

@@ -1,33 +1,35 @@
-"""Connections on which nobody asks anything: closed after a while, since each takes one of a process's open files."""
+"""Connections that nobody uses: ended after a while, since each takes one of a process's open files."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
-class Silent:
-    """Closes connections without a running request, such as those whose headers never end.
+class Idle:
+    """Ends connections without a request, such as those whose headers never end, and those whose answer nobody reads.
 
     uvicorn itself closes what is silent after an answer, as long as not a byte of a next request has come.
 
     Args:
-        seconds: for which a connection may be without one.
+        silent: seconds for which a connection may be without a request.
+        working: seconds that one request may take, from its headers to the last byte of its answer.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.since: dict[
-            Any, tuple[Any, float]
-        ] = {}  # connection → (its last request, since when there is no other)
+    def __init__(self, silent: float, working: float) -> None:
+        self.silent = silent
+        self.working = working
+        # Connection → (its last request, whether that is answered) and since when this is so.
+        self.since: dict[Any, tuple[tuple[Any, bool], float]] = {}
 
     def close(self, connections: Iterable[Any], now: float) -> None:
         """To be called every so often. connections: uvicorn's protocols, each with `cycle` and `transport`."""
         since = {}
         for one in list(connections):
-            request, began = self.since.get(one, (None, now))
-            if one.cycle is not request or (one.cycle is not None and not one.cycle.response_complete):
+            state = one.cycle, one.cycle is None or one.cycle.response_complete
+            before, began = self.since.get(one, (None, now))
+            if before != state:
                 began = now
-            if now - began > self.seconds:
-                one.transport.close()
+            if now - began > (self.silent if state[1] else self.working):
+                one.transport.abort()  # to close would be to wait until all is sent
             else:
-                since[one] = one.cycle, began
+                since[one] = state, began
         self.since = since

@@ -10,11 +10,10 @@ class Limits:
     """Bounds of a request, and of how many there are at a time."""
 
     megabytes: float = 10  # of one upload, > 0
-    megapixels: float = (
-        50  # of one picture, > 0, whatever its bytes: a few kB can hold gigabytes of white. Memory
-    )
-    # is what they bound: with transparency a pixel takes 4 bytes in place of 3, of 16 bits 8, so there may be fewer
-    requests: int = 64  # in work at a time, from their first byte to their answer, >= 1; more get 503
+    # Of one picture, > 0, whatever its bytes: a few kB can hold gigabytes of white. Memory is what they bound: with
+    # transparency a pixel takes 4 bytes in place of 3, of 16 bits 8, so there may be fewer.
+    megapixels: float = 50
+    requests: int = 64  # in work at a time, from the end of their upload to their answer, >= 1; more get 503
     upload_seconds: float = 30  # that a body may take to arrive, > 0
     answer_seconds: float = 10  # that an answer may take from then on, > 0
 

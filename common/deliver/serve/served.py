@@ -9,9 +9,10 @@ import numpy as np
 
 from common.config.schema import Page
 from common.deliver.exported import Exported
-from common.deliver.predict import find_run, is_exported
+from common.deliver.predict import check_competition, find_run, is_exported
 from common.deliver.program import SUFFIX as PROGRAM_SUFFIX
 from common.deliver.program import Program
+from common.errors import PodiumError
 from common.run import folder
 
 if TYPE_CHECKING:
@@ -54,10 +55,16 @@ def find(
 ) -> Source:
     """The run or the file named, or the competition's newest finished run.
 
-    Raises PodiumError if there is none, or if a file was not written by `export`.
+    Raises PodiumError if there is none, if it is of another competition, if a file was not written by `export`, or for
+    options that a file has not.
     """
     if is_exported(run_dir):
-        return _of_file(Path(str(run_dir)), threads)
+        for name, given in (("checkpoint", checkpoint), ("tta", tta)):
+            if given:
+                raise PodiumError(f"{name} is for run folders; {run_dir} is as it was exported")
+        source = _of_file(Path(str(run_dir)), threads)
+        check_competition(str(run_dir), {"competition": source.competition}, competition)
+        return source
     return _of_run(find_run(run_dir, competition), checkpoint, tta, threads)
 
 

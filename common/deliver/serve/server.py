@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from common.config.schema import at_least
 from common.deliver.serve.app import create_app
-from common.deliver.serve.connections import Silent
+from common.deliver.serve.connections import Idle
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.served import find
 from common.errors import PodiumError
@@ -63,19 +63,21 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     """Serve an app of `create_app`. Raises what kept its model from being loaded."""
     batcher, limits = app.state.service.batcher, app.state.service.limits
 
-    silent = Silent(limits.upload_seconds)
+    longest = limits.upload_seconds + limits.answer_seconds + 1
+    idle = Idle(limits.upload_seconds, longest)
 
     async def look_after() -> None:
         server.should_exit |= batcher.model is None and batcher.error is not None
-        silent.close(server.server_state.connections, time.monotonic())
+        idle.close(server.server_state.connections, time.monotonic())
 
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            log_level="warning",
+            ws="none",
+            log_level="error",  # it warns of every broken request
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=ceil(limits.upload_seconds + limits.answer_seconds) + 1,
+            timeout_graceful_shutdown=ceil(longest),
             timeout_notify=1,  # seconds between two calls
             callback_notify=look_after,
         )

@@ -37,6 +37,7 @@ class Service:
         self.metrics.ready.set_function(lambda: self.batcher.ready)
         self.threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prepare")
         self.working = 0
+        self.held = 0  # bytes of uploads that are not whole yet
 
     def start(self) -> None:
         self.batcher.start()
@@ -53,11 +54,35 @@ class Service:
             raise self.batcher.why_not()
         return self.batcher.model
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """One of `limits.requests` places, from the first byte of an upload to its answer. Raises Refused (503)."""
+    async def upload(self, request: Request, field: str) -> bytes:
+        """A request's picture, as it was sent. Raises Refused.
+
+        Until it is whole it takes no place, else a few slow clients would have them all. What bounds all uploads
+        together is memory: as much as all places may take.
+        """
+        self._full()
+        most, mine = self.limits.requests * self.limits.megabytes * 1e6, 0
+
+        def hold(size: int) -> None:
+            nonlocal mine
+            if self.held + size > most:
+                raise not_now("there is no memory for more uploads: try again in a moment")
+            self.held += size
+            mine += size
+
+        try:
+            return await read_upload(request, field, self.limits, hold)
+        finally:
+            self.held -= mine
+
+    def _full(self) -> None:
         if self.working >= self.limits.requests:
             raise not_now(f"{self.working} pictures are in work already: try again in a moment")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of `limits.requests` places, from the end of an upload to its answer. Raises Refused (503)."""
+        self._full()
         self.working += 1
         self.metrics.working.set(self.working)
         try:
@@ -83,9 +108,9 @@ class Service:
 
     async def probabilities(self, request: Request, field: str) -> np.ndarray:
         """float (K,) of a request's picture. Raises Refused."""
+        preprocessings = self.model.preprocessings
+        data = await self.upload(request, field)
         with self.place():
-            preprocessings = self.model.preprocessings
-            data = await read_upload(request, field, self.limits)
             async with self.in_time():
                 pictures = await self.in_thread(prepare, data, preprocessings, self.limits)
                 return await asyncio.wrap_future(self.batcher.submit(pictures))

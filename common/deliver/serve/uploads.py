@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -11,15 +11,14 @@ from starlette.requests import ClientDisconnect, Request
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.refused import Refused
 
-logging.getLogger("python_multipart").setLevel(
-    logging.ERROR
-)  # it warns of every broken form: no client fills a log
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken form
 FORM = 64 * 1024  # bytes that a form may add to its picture
 
 
-async def read_upload(request: Request, field: str, limits: Limits) -> bytes:
+async def read_upload(request: Request, field: str, limits: Limits, hold: Callable[[int], None]) -> bytes:
     """What a form holds in `field`, or else the body itself. File names and further fields are ignored.
 
+    hold: is told the bytes of each piece before it is kept; what it raises ends the upload.
     Raises Refused: 400 a broken form or a client that went away, 408 too slow, 413 too many bytes, 415 neither
     a form nor a picture, 422 no such field, several of it, or text in it.
     """
@@ -27,9 +26,9 @@ async def read_upload(request: Request, field: str, limits: Limits) -> bytes:
     try:
         async with asyncio.timeout(limits.upload_seconds):
             if kind == "multipart/form-data":
-                return await _of_form(request, field, limits)
+                return await _of_form(request, field, limits, hold)
             if kind in ("", "application/octet-stream") or kind.startswith("image/"):
-                return b"".join([chunk async for chunk in _bounded(request, limits, extra=0)])
+                return b"".join([chunk async for chunk in _bounded(request, limits, hold)])
     except TimeoutError as error:
         raise Refused(408, f"the upload took longer than {limits.upload_seconds:g} s") from error
     except ClientDisconnect as error:
@@ -40,7 +39,9 @@ async def read_upload(request: Request, field: str, limits: Limits) -> bytes:
     )
 
 
-async def _bounded(request: Request, limits: Limits, extra: int) -> AsyncGenerator[bytes, None]:
+async def _bounded(
+    request: Request, limits: Limits, hold: Callable[[int], None], extra: int = 0
+) -> AsyncGenerator[bytes, None]:
     most = int(limits.megabytes * 1e6) + extra
     refused = Refused(413, f"the upload is too large: at most {limits.megabytes:g} MB")
     declared = request.headers.get("content-length", "")
@@ -51,12 +52,17 @@ async def _bounded(request: Request, limits: Limits, extra: int) -> AsyncGenerat
         total += len(chunk)
         if total > most:
             raise refused
+        hold(len(chunk))
         yield chunk
 
 
-async def _of_form(request: Request, field: str, limits: Limits) -> bytes:
+async def _of_form(request: Request, field: str, limits: Limits, hold: Callable[[int], None]) -> bytes:
     parser = MultiPartParser(
-        request.headers, _bounded(request, limits, extra=FORM), max_files=8, max_fields=32, max_part_size=FORM
+        request.headers,
+        _bounded(request, limits, hold, extra=FORM),
+        max_files=8,
+        max_fields=32,
+        max_part_size=FORM,
     )
     parser.spool_max_size = int(limits.megabytes * 1e6) + FORM  # in memory: it is bounded already
     try:

@@ -35,7 +35,12 @@ def root(tmp_path):
 def make(root, folder, seed=0, **settings):
     table = class_folders(root)[0]
     return Copies(VIEWS, **settings).make(
-        table, file_keys(table["path"].tolist()), lambda row: read(table["path"][row], 1), folder, seed
+        table,
+        file_keys(table["path"].tolist()),
+        lambda row: read(table["path"][row], 1),
+        folder,
+        seed,
+        channels=1,
     )
 
 
@@ -117,8 +122,27 @@ def test_of_changed_and_new_pictures_alone_copies_are_made_anew(root, tmp_path):
     fresh = {str(tmp_path / "copies" / path) for path in after.keys() - before.keys()}
     assert fresh == set(made.loc[made["copy_of"] == "slash/0.png", "path"])
     assert {path: after[path] for path in before} == before
-    other = make(root, tmp_path / "copies", seed=1)
-    assert not set(other["path"]) & set(made["path"])
+
+
+def test_other_seeds_views_and_channels_have_copies_of_their_own(root, tmp_path):
+    table, folder = class_folders(root)[0], tmp_path / "copies"
+    keys = file_keys(table["path"].tolist())
+    ways = [(VIEWS, 1, 0), (VIEWS, 1, 1), ([{"Fliplr": 1}], 1, 0), (VIEWS, 3, 0)]
+    paths: list[str] = []
+    for views, channels, seed in ways:
+        made = Copies(views).make(
+            table, keys, lambda row, c=channels: read(table["path"][row], c), folder, seed, channels
+        )
+        paths += made["path"].tolist()
+    assert len(paths) == len(set(paths)) == len(ways) * 44
+
+
+def test_a_copy_that_a_crash_left_empty_is_made_again(root, tmp_path):
+    made = make(root, tmp_path / "copies")
+    before = contents(tmp_path / "copies")
+    Path(made["path"][3]).write_bytes(b"")
+    make(root, tmp_path / "copies")
+    assert contents(tmp_path / "copies") == before
 
 
 def test_a_job_trains_on_copies_of_what_it_trains_on_and_of_nothing_else(root, tmp_path):

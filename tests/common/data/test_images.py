@@ -41,12 +41,32 @@ def test_every_format_decodes_to_what_pillow_sees(kind, channels, mode):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation_is_applied(orientation, kind):
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     data = encoded(scene(), kind, exif=exif.tobytes())
     assert np.abs(decode(data, 3) - by_pillow(data)).max() <= 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_exif_orientation_is_applied_to_transparent_pictures(orientation, kind, channels):
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    opaque = np.dstack([scene(), np.full((48, 72), 255, np.uint8)])
+    opaque[0, 0, 3] = 254  # else WebP leaves the channel out
+    data = encoded(opaque, kind, exif=exif.tobytes(), lossless=True)
+    expected = by_pillow(data, "RGB" if channels == 3 else "L")
+    assert np.abs(decode(data, channels).squeeze() - expected).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_broken_metadata_leave_a_picture_as_it_is_stored(kind):
+    image = np.dstack([scene(), np.full((48, 72), 200, np.uint8)])
+    sound, broken = encoded(image, kind, lossless=True), encoded(image, kind, lossless=True, exif=b"Exif..")
+    np.testing.assert_array_equal(decode(broken, 3), decode(sound, 3))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

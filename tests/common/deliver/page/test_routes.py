@@ -1,5 +1,7 @@
 """What the service says to the page."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -86,6 +88,17 @@ def test_heat_maps_leave_predictions_as_they_are(client):
     before = client.post("/predict", files=picture).json()
     client.post("/page/heat?label=0", files=picture)
     assert client.post("/predict", files=picture).json() == before
+
+
+def test_a_heat_map_and_a_prediction_take_turns(client):
+    picture, lock = {"image": client.get("/page/examples/0").content}, client.app.state.service.batcher.lock
+    client.post("/page/heat?label=0", files=picture)  # made by now
+    with ThreadPoolExecutor(1) as pool:
+        with lock:
+            heat = pool.submit(client.post, "/page/heat?label=0", files=picture)
+            with pytest.raises(TimeoutError):
+                heat.result(0.5)
+        assert heat.result(20).status_code == 200
 
 
 def test_an_exported_file_has_examples_but_no_heat_map(drawn):

@@ -4,7 +4,7 @@ import random
 import socket
 import threading
 from collections import Counter
-from types import SimpleNamespace
+from contextlib import ExitStack
 from unittest.mock import Mock
 from urllib.parse import urlsplit
 
@@ -22,8 +22,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from common.deliver.serve.connections import Silent
-from tests.common.deliver.serve.painted import COLOURS, SAMPLES, picture, png_of
+from common.deliver.serve.app import create_app
+from common.deliver.serve.connections import Idle
+from common.deliver.serve.limits import Limits
+from tests.common.deliver.serve.clients import running
+from tests.common.deliver.serve.gate import wait_for
+from tests.common.deliver.serve.painted import COLOURS, SAMPLES, picture, png_of, source
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
@@ -202,17 +206,62 @@ def test_connections_that_never_finish_their_headers_are_closed(live, http, data
     assert len(answers) == 20 and len(set(answer.count(b"HTTP/1.1 200") for answer in answers)) == 1
 
 
-def test_connections_with_a_request_are_not_closed_whatever_their_age():
+def test_connections_are_ended_by_how_long_one_request_or_none_has_been_there():
     def connection(**cycle):
-        return Mock(cycle=SimpleNamespace(**cycle) if cycle else None)
+        return Mock(cycle=Mock(**cycle) if cycle else None)
 
-    silent = Silent(2)
+    idle = Idle(silent=2, working=5)
     bare, working, polite = connection(), connection(response_complete=False), connection()
     for second in range(10):
-        polite.cycle = SimpleNamespace(response_complete=True)  # another request since the last look
-        silent.close([bare, working, polite], second)
-        assert bare.transport.close.called == (second > 2)
-        assert not working.transport.close.called and not polite.transport.close.called
+        polite.cycle = Mock(response_complete=False)  # another request since the last look
+        idle.close([bare, working, polite], second)
+        assert bare.transport.abort.called == (second > 2)
+        assert working.transport.abort.called == (second > 5)
+        assert not polite.transport.abort.called
+
+
+def test_clients_that_do_not_read_their_answers_are_ended():
+    app = create_app(source(), Limits(upload_seconds=0.5, answer_seconds=0.5))
+    asked = b"GET /page/page.js HTTP/1.1\r\nhost: x\r\n\r\n" * 400  # many times what buffers hold
+    clients = []
+    with running(app) as address:
+        at = urlsplit(address)
+        for _ in range(5):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((at.hostname, at.port))
+            client.setblocking(False)
+            client.send(asked)
+            clients.append(client)
+        connections = app.state.server.server_state.connections
+        wait_for(lambda: len(connections) == 5)
+        wait_for(lambda: not connections)
+    for client in clients:
+        client.close()
+
+
+def test_slow_uploads_take_no_place_but_no_more_memory_than_there_is():
+    limits = Limits(requests=2, megabytes=0.001, upload_seconds=30)
+    with running(create_app(source(), limits)) as address, ExitStack() as clients:
+        at = urlsplit(address)
+
+        def slow(size):
+            client = clients.enter_context(socket.create_connection((at.hostname, at.port), timeout=10))
+            client.sendall(HEAD + b"content-length: 1000\r\n\r\n" + b"x" * size)
+            return client
+
+        for _ in range(20):  # ten times the places
+            slow(1)
+        with httpx.Client(base_url=address) as client:
+            reply = client.post("/predict", files={"image": picture("绿")})
+            assert reply.status_code == 200
+            slow(999), slow(700)  # with the others 1,719 bytes of 2,000
+            reply = client.post("/predict", content=b"y" * 400)
+            while reply.status_code != 503:  # until the server has read them
+                reply = client.post("/predict", content=b"y" * 400)
+            assert reply.json()["state"] == "busy" and "memory" in reply.json()["error"]
+            clients.close()
+            wait_for(lambda: client.post("/predict", content=picture("绿")).status_code == 200)
 
 
 def test_rude_and_polite_clients_at_once(http):

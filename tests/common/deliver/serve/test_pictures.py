@@ -40,6 +40,15 @@ def test_every_format_is_prepared_as_training_prepares_the_file(form, tmp_path):
     np.testing.assert_array_equal(prepared(data), expected)
 
 
+def test_a_large_photograph_is_decoded_as_small_as_training_decodes_it(tmp_path):
+    data = encoded(COLOURFUL.resize((1500, 1000), Image.Resampling.BICUBIC), "JPEG")
+    (tmp_path / "photograph").write_bytes(data)
+    how = PREPROCESSING | {"size": [40, 40]}
+    expected = fit_to(read(tmp_path / "photograph", 3, needed(how)), how)
+    np.testing.assert_array_equal(prepared(data), expected)
+    assert not np.array_equal(prepared(data), fit_to(read(tmp_path / "photograph", 3), how))
+
+
 def test_a_rotated_photograph_comes_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
