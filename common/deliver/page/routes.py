@@ -102,6 +102,7 @@ class _Page:
             "no_heat": no_heat,
             "models": len(model.ensemble.modules) if model.ensemble else 1,
             "examples": [one.name for one in self.examples],
+            "examples_seen": any(one.seen for one in self.examples),
         }
 
     def heat(self, data: bytes, label: int) -> bytes:

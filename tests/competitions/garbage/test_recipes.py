@@ -80,10 +80,10 @@ def test_five_teachers_teach_five_students_of_the_same_folds(recipes):
     )
 
 
-def last_stages(*names):
+def last_stages(*names, sweep="garbage_path"):
     """Row → the configuration of its last stage, and the names of all its stages."""
     path = search_path([])
-    table, file = read_table(path, "garbage_path"), path.file("sweep", "garbage_path")
+    table, file = read_table(path, sweep), path.file("sweep", sweep)
     found = {}
     for name in names or table.rows:
         row = _row(table, name, [], [], file).config
@@ -103,6 +103,49 @@ def test_the_path_of_scores_begins_with_the_mistaken_loss_and_opens_the_network_
     assert binary["callbacks"].get("freeze") is None and binary["model"]["pretrained"] == "pip"
     assert first_two == ["dense", "last_five"] and all_three == ["dense", "last_five", "all"]
     assert balanced["data"]["copies"]["views"] and loss_of(balanced) == "CrossEntropy"
+
+
+def changed(one, other, at=""):
+    """Where two configurations are not the same: dotted keys."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return set() if one == other else {at}
+    keys = one.keys() | other.keys()
+    return set().union(*(changed(one.get(key), other.get(key), f"{at}.{key}".lstrip(".")) for key in keys))
+
+
+MARGIN = ("loss", "model._target_", "model.head", "model.dropout", "model.pool", "model.zero_head")
+DIFFERENCES = {
+    "smoothing": ("loss.smoothing",),
+    "normface": MARGIN,
+    "arcface": MARGIN,
+    "cosface": MARGIN,
+    "sphereface": MARGIN,
+    "balanced_sampler": ("data.sampling",),
+    "balanced_disk": ("data.copies",),
+    "crops": ("callbacks.tta",),
+    "pyramid": ("callbacks.tta",),
+    "distilled": ("callbacks.soft_labels",),
+    "group": (
+        "callbacks.hierarchical_loss",
+        "model._target_",
+        "model.levels",
+        "model.branch_from",
+        "model.head",
+    ),
+    "mirrored": ("callbacks.tta",),
+}
+
+
+def test_rows_of_the_table_differ_from_plain_by_what_they_are_called():
+    rows = {name: config for name, (config, _) in last_stages(sweep="garbage_table").items()}
+    plain = rows.pop("plain")
+    assert plain["model"]["pool"] is None and rows.keys() == DIFFERENCES.keys()
+    for name, config in rows.items():
+        parts = ("data", "views", "model", "loss", "optimizer", "schedule", "callbacks", "trainer")
+        keys = set().union(*(changed(plain[part], config[part], part) for part in parts))
+        assert keys and all(key.startswith(DIFFERENCES[name]) for key in keys), (name, keys)
+        model = config["model"]
+        assert (model["head"] if model.get("head") else model)["dropout"] == 0.3
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ let info; // what is served, and its limits: GET /info
 let settings; // what the page offers: GET /page/settings
 let asked; // {blob, truth, predictions, problem, label, heat}: the newest picture and what has come of it
 let asking = new AbortController();
+let turn = 0; // of the newest picture that somebody chose: one that arrives later is no longer wanted
+let trouble = null; // the Problem that is shown
 
 // Asking --------------------------------------------------------------------------------------------------------
 
@@ -42,12 +44,13 @@ function form(blob) {
 
 /** Ask for a picture: `truth` is its label, where it is known; `scroll`: on a phone, to the answer. */
 async function recognise(blob, { truth = null, scroll = true } = {}) {
+  turn += 1;
   asking.abort();
   asking = new AbortController();
   URL.revokeObjectURL(asked?.heat?.picture);
   const mine = (asked = { blob, truth });
   $("result").setAttribute("aria-busy", "true");
-  $("problem").replaceChildren();
+  hideProblem();
   $("empty").hidden = true;
   for (const one of document.querySelectorAll("#example-list button")) one.setAttribute("aria-pressed", "false");
   try {
@@ -120,7 +123,7 @@ function named(className, name) {
 }
 
 function showAnswer() {
-  const { predictions, truth, problem } = asked ?? {};
+  const { predictions, truth, problem } = asked;
   $("answer").hidden = !predictions;
   if (problem) showProblem(problem);
   if (!predictions) return;
@@ -174,7 +177,14 @@ function showHeat() {
   tell($("heat-text"), words().heat(name) + (settings.models > 1 ? ` ${words().firstOf(settings.models)}` : ""));
 }
 
-function showProblem({ kind, message }) {
+function hideProblem() {
+  trouble = null;
+  $("problem").replaceChildren();
+}
+
+function showProblem(problem) {
+  trouble = problem;
+  const { kind, message } = problem;
   $("empty").hidden = true; // on a phone, the card is hidden with it
   const said = words().problems[kind] ?? words().problems[500];
   const sentence = typeof said === "function" ? said(info.limits) : said;
@@ -217,12 +227,14 @@ function showWords() {
   }
   $("preview").alt = words().preview;
   if (asked) showAnswer();
+  if (trouble) showProblem(trouble);
 }
 
 // Pictures come in ----------------------------------------------------------------------------------------------
 
 function take(file, truth = null) {
   choose("picture");
+  paper.rest(); // what was drawn before would be asked for after this picture
   showPreview(file);
   return recognise(file, { truth });
 }
@@ -264,6 +276,7 @@ document.addEventListener("drop", (event) => {
 
 function showExamples() {
   $("examples").hidden = !settings.examples.length;
+  $("seen").hidden = !settings.examples_seen;
   const items = settings.examples.map((name, number) => {
     const picture = element("img", "");
     picture.alt = "";
@@ -273,11 +286,14 @@ function showExamples() {
     button.dataset.name = name;
     button.title = name;
     button.addEventListener("click", async () => {
+      const mine = (turn += 1);
       try {
-        take(await (await send(picture.src)).blob(), name);
+        const blob = await (await send(picture.src)).blob();
+        if (mine !== turn) return;
+        take(blob, name);
         button.setAttribute("aria-pressed", "true");
       } catch (error) {
-        showProblem(error);
+        if (mine === turn) showProblem(error);
       }
     });
     return element("li", "", button);
@@ -328,7 +344,7 @@ async function begin() {
     try {
       info = await (await send("info")).json();
       settings = await (await send("page/settings")).json();
-      $("problem").replaceChildren();
+      hideProblem();
       $("empty").hidden = Boolean(asked);
     } catch (error) {
       $("loading").hidden = error.kind !== "loading";

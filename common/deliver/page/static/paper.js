@@ -134,6 +134,11 @@ export function makePaper(canvas, { finished, changed }) {
     clearTimeout(pause);
   }
 
+  /** What was drawn is not asked for, until the next stroke. */
+  function rest() {
+    clearTimeout(pause);
+  }
+
   wipe();
-  return { undo, clear, setBrush: (share) => (width = share * canvas.width) };
+  return { undo, clear, rest, setBrush: (share) => (width = share * canvas.width) };
 }

@@ -25,6 +25,20 @@ def test_they_are_held_out_and_of_all_classes(drawn):
         assert nearest < 3  # JPEG
 
 
+def test_a_run_of_folds_alone_shows_what_each_fold_held_out(drawn, tmp_path):
+    run = shutil.copytree(drawn, tmp_path / "run")
+    table = read_folds(run).assign(part="train")
+    held_out = np.arange(len(table)) % 3 != 0  # others, copies among them, no fold validates
+    table.assign(fold=np.where(held_out, np.arange(len(table)) % 5, -1)).to_csv(
+        run / "folds.csv", index=False
+    )
+    found = examples(run, CLASSES)
+    assert len(found) == MOST and all(one.seen for one in found)
+    assert not any(one.seen for one in examples(drawn, CLASSES))
+    table.assign(fold=-1).to_csv(run / "folds.csv", index=False)
+    assert examples(run, CLASSES) == []
+
+
 def test_only_of_classes_that_the_model_knows(drawn):
     assert {one.name for one in examples(drawn, CLASSES[:2])} == set(CLASSES[:2])
 

@@ -149,6 +149,34 @@ def test_an_example_becomes_bars_and_a_heat_map_for_each_class(opened):
     assert name in page.get_attribute("#heat-picture", "alt") and name in page.inner_text("#spoken")
 
 
+def test_the_picture_chosen_last_is_the_one_answered(opened):
+    page = opened()
+    held = []
+    # Its picture is there; when it is clicked, it is asked for once more, and that answer waits.
+    page.route("**/page/examples/0", lambda route: held.append(route))
+    buttons = page.locator("#example-list button")
+    buttons.nth(0).click()
+    page.wait_for_timeout(100)
+    buttons.nth(1).click()
+    check_answer(page)
+    held[0].continue_()
+    page.wait_for_timeout(500)
+    assert buttons.nth(1).get_attribute("aria-pressed") == "true"
+    assert buttons.nth(0).get_attribute("aria-pressed") == "false"
+
+
+def test_a_drawing_is_not_asked_for_after_a_picture(opened):
+    page = opened()
+    page.get_by_role("tab", name="Draw").click()
+    stroke(page, force=0.5, height=0.5)
+    page.locator("#example-list button").first.click()  # before the pen has paused for long
+    check_answer(page)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1000)
+    assert not [url for url in asked if "predict" in url] and page.locator("#truth").is_visible()
+
+
 def stroke(page, force, height):
     """A horizontal stroke of a pen that presses so much, at a share of the paper's height."""
     box = page.locator("#paper").bounding_box()
@@ -258,8 +286,13 @@ def test_two_languages(opened):
     choose(page)
     bars(page)
     assert "最可能是" in page.inner_text("#spoken")
+    page.evaluate(
+        "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
+    )
+    assert "没有图片" in page.inner_text("#problem")
     page.get_by_role("button", name="English").click()
     assert page.get_attribute("html", "lang") == "en" and page.inner_text("#result-title") == "Most likely"
+    assert "no picture" in page.inner_text("#problem")
     page.reload()
     page.wait_for_selector("#example-list button")
     assert page.inner_text("#result-title") == "Most likely"  # it is remembered

@@ -1,5 +1,6 @@
 """Runs and exported files behind the verb: the same answers as `predict`, an orderly beginning and an orderly end."""
 
+import os
 import re
 import signal
 import subprocess
@@ -106,6 +107,34 @@ def test_a_file_is_served_where_there_is_no_torch(files, root):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
     assert "Traceback" not in process.stderr.read()
+
+
+BEFORE_TORCH = """
+import os, sys
+from common.__main__ import main
+from common.deliver.serve import server
+
+def find(*_):
+    print("torch" in sys.modules, os.environ.get("OMP_WAIT_POLICY"), flush=True)
+    sys.exit(0)
+
+server.find = find
+main(["serve", "run_dir=anything"])
+"""
+
+
+def test_threads_that_wait_sleep():
+    """Which torch reads when it is imported: so it must be said before."""
+    without = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_TORCH],
+        cwd=ROOT,
+        env=without,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "False PASSIVE\n", done.stderr
 
 
 SLOW = """
