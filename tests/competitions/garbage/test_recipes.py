@@ -159,6 +159,8 @@ def test_every_row_of_the_path_of_scores_is_what_it_says():
     assert {name: loss_of(last[name]) for name in margins} == margins
     assert (last["normface"]["loss"]["scale"], last["arcface"]["loss"]["margin"]) == (50, 0.5)
     assert (last["cosface"]["loss"]["margin"], last["sphereface"]["loss"]["margin"]) == (0.35, 1.35)
+    heads = {name: last[name]["model"]["head"] for name in ("all", "fused", "group")}
+    assert heads["fused"] == heads["group"] == heads["all"]
     assert rows["categorical"][1] == ["all"] and rows["dense"][1] == ["dense"]
     assert all(config["model"]["pretrained"] == "pip" for config in last.values())
     views = {name: make_callbacks(last[name])[0] for name in ("crops", "pyramid")}
