@@ -94,7 +94,7 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
     elif channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if turned:
-        image = _upright(image, _orientation(data))
+        image = _upright(image, orientation(data))
     return image.reshape(*image.shape[:2], channels)
 
 
@@ -238,26 +238,25 @@ def _is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _orientation(data: bytes) -> int:
-    """The EXIF orientation of a PNG or WebP, 1 to 8; 1 where it says none, or none that can be read."""
-    if (
-        b"eXIf" not in data and b"EXIF" not in data
-    ):  # else Pillow would decode a PNG to look behind its pixels
+def orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; 1 where it says none, or none that can be read."""
+    # Pillow would decode a PNG to look behind its pixels, where there is mostly nothing.
+    if not any(name in data for name in (b"Exif", b"eXIf", b"EXIF")):
         return 1
     try:
-        with Pillow.open(io.BytesIO(data), formats=("PNG", "WEBP")) as header:
+        with Pillow.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as header:
             return int(header.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged metadata, of many kinds; the pixels have been decoded
         return 1
 
 
-def _upright(image: Any, orientation: int) -> Any:
-    """A picture as its orientation says that it is to be seen: of the transpose from 5 on, then mirrored."""
-    if orientation in (5, 6, 7, 8):
+def _upright(image: Any, how: int) -> Any:
+    """A picture as its EXIF orientation says that it is to be seen: of the transpose from 5 on, then mirrored."""
+    if how in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
+    if how in (3, 4, 7, 8):
         image = image[::-1]
-    if orientation in (2, 3, 6, 7):
+    if how in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
 

@@ -452,7 +452,8 @@ class ImageData(pl.LightningDataModule):
             print(f"classes without a picture: {', '.join(missing)}")
         elif missing:
             raise PodiumError(
-                f"{self.root}: {len(missing)} classes have no readable training image, the first is «{missing[0]}»"
+                f"{self.root}: {len(missing)} classes have no readable training image, the first is «{missing[0]}»: "
+                "add pictures of them, or take them off the list of classes"
             )
 
     @rank_zero_only

@@ -79,6 +79,10 @@ def predict(options: Predict) -> Path | None:
         raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
     if out.is_dir():
         raise PodiumError(f"OUT: {out} is a folder; name the file to write")
+    if out.suffix not in ("", submission.suffix):
+        raise PodiumError(
+            f"OUT: {out} would hold a {submission.suffix} file: name it {out.with_suffix(submission.suffix)}"
+        )
     partial = out.with_name(f".{out.name}.partial")
     count = _write(submission, partial, rows, model.class_names)
     if not count:
@@ -105,7 +109,7 @@ def predict(options: Predict) -> Path | None:
         )
     if faults:
         raise PodiumError(f"{written} would not be accepted:\n  " + "\n  ".join(faults[:10]))
-    print("checked: every image once, in order, known classes")
+    print(f"checked: every image{' that could be read' if bad else ''} once, in order, known classes")
     return out
 
 

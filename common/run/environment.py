@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +19,7 @@ def describe() -> dict[str, Any]:
     import torch
 
     return {
-        "command": f"python -m common {shlex.join(sys.argv[1:])}",
+        "command": f"python -m common {shlex.join(map(_plain, sys.argv[1:]))}",
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpus": os.cpu_count(),
@@ -33,3 +34,8 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _plain(word: str) -> str:
+    """An override without the quotes that make puts around its value, where it needs none."""
+    return re.sub(r"='([\w./-]+)'$", r"=\1", word)

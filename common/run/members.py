@@ -34,6 +34,8 @@ def read_members(run: Path, checkpoint: str | None = None) -> tuple[str, list[Me
 
     Raises PodiumError if the file is damaged, or if a member's folder or checkpoint is gone.
     """
+    if run.parent.name == "jobs" and (run.parent.parent / "config.yaml").exists():
+        raise PodiumError(f"{run} is one of a run's jobs: name the run folder, {run.parent.parent}")
     path = run / "members.json"
     mean, named = _listed(path) if path.exists() else ("arithmetic", [("jobs/train_fold0", "best.ckpt")])
     members = [Member(run / job, checkpoint or own) for job, own in named]

@@ -140,7 +140,8 @@ def _curves(axes: Axes, history: pd.DataFrame, columns: dict[str, tuple[str, str
             for _, one in table.groupby("fold"):
                 axes.plot(one["epoch"], one["value"], color=colour, linewidth=0.8, alpha=0.35)
         if name in ("valid_top1", "valid_loss"):
-            best = mean.idxmax() if name == "valid_top1" else mean.idxmin()
+            late = mean[::-1]  # of equal epochs the last, as checkpoints are chosen
+            best = late.idxmax() if name == "valid_top1" else late.idxmin()
             shown = f"{mean[best]:.2%}" if name == "valid_top1" else f"{mean[best]:.3f}"
             label = f"{label}, best {shown} in epoch {best}"
             axes.plot([best], [mean[best]], "o", color=colour, markersize=5, zorder=4, clip_on=False)

@@ -49,7 +49,10 @@ def write_report(run: Path) -> Path:
         classes=[{key: _rounded(value) for key, value in row.items()} for row in classes],
         pictures={title: _picture(run / "pictures" / f"{name}.png") for name, title in PICTURES.items()},
         parts=results.split["part"].value_counts().to_dict() if len(results.split) else {},
-        bad_images=results.bad_images.to_dict("records"),
+        left_out={
+            "Pictures left out": results.bad_images.values.tolist(),
+            "Labels left out": results.bad_labels.values.tolist(),
+        },
     )
     path = run / "report.html"
     folder.write_text(path, page)

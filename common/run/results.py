@@ -54,6 +54,7 @@ class Results:
     scores: dict[str, Any]
     split: pd.DataFrame  # id, path, label, class, group, source, part
     bad_images: pd.DataFrame
+    bad_labels: pd.DataFrame
     jobs: list[Job]  # in the order of their stages, then folds
     blended: int  # number of models, of a blend; else 0
     notes: list[str] = field(default_factory=list)  # files that could not be read, and why
@@ -114,13 +115,18 @@ class Results:
     def heads(self) -> dict[str, str]:
         """Column of the score table → its name for people: what was measured, and what chose checkpoints."""
         chosen = [name.removeprefix("valid_") for name in _section(self.config, "best")]
+        table = self.score_table()
+        levels = [name for name in table if name.endswith("_top1")]  # of a class tree
         names = [
-            *(name for name in dict.fromkeys(["top1", "top5", *chosen]) if name != "loss"),
+            *(name for name in dict.fromkeys(["top1", "top5", *levels, *chosen]) if name != "loss"),
             "loss",
             "images",
         ]
-        table = self.score_table()
-        return {name: HEADS.get(name, name) for name in names if name in table and table[name].notna().any()}
+        return {
+            name: HEADS.get(name, name.replace("_top1", " top-1"))
+            for name in names
+            if name in table and table[name].notna().any()
+        }
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """Stage → its scores, in order."""
@@ -132,6 +138,10 @@ class Results:
     def remarks(self) -> list[str]:
         """What a reader of the scores must know: spreads over folds, and which numbers chose and which did not."""
         said = ["Validation scores chose the checkpoints, so they are a little optimistic."]
+        if _section(_section(self.config, "callbacks"), "tta"):
+            said.append(
+                "They are of the mean over test-time views (callbacks.tta), those of the epochs of one view."
+            )
         for name, scores in self.stages().items():
             for metric, found in scores.get("folds", {}).items():
                 if metric == "valid_top1" and found["sd"] is not None:
@@ -191,6 +201,7 @@ def read_results(run: Path) -> Results:
         scores=_attempt(run / "scores.json", _mapping, {}, notes),
         split=_attempt(run / "folds.csv", _split, pd.DataFrame(), notes),
         bad_images=_attempt(run / "bad_images.csv", _strings, pd.DataFrame(), notes),
+        bad_labels=_attempt(run / "bad_labels.csv", _strings, pd.DataFrame(), notes),
         jobs=sorted(jobs, key=lambda job: (order.get(job.stage, len(order)), job.stage, job.fold)),
         blended=len(blend.get("members", [])),
         notes=notes,

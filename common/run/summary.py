@@ -24,11 +24,11 @@ def print_summary(run: Path, console: Console) -> None:
         console.print(
             f"{model['name']}: {model['parameters']:,} parameters, {model['megabytes']} MB", markup=False
         )
-    if len(results.bad_images):
-        console.print(
-            f"{len(results.bad_images)} unreadable pictures were left out: {run / 'bad_images.csv'}",
-            markup=False,
-        )
+    for kind, left_out in (("images", results.bad_images), ("labels", results.bad_labels)):
+        if len(left_out):
+            console.print(
+                f"{len(left_out)} bad {kind} were left out: {run / f'bad_{kind}.csv'}", markup=False
+            )
     console.print(f"run     {run}", markup=False, soft_wrap=True)
     console.print(f"report  {run / 'report.html'}", markup=False, soft_wrap=True)
     console.print("next")

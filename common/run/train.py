@@ -55,6 +55,7 @@ def train(config: dict[str, Any]) -> Path:
         with folder.lock(run):
             start(run, config, waves)
             first = waves[0][0]
+            print(network(first.config), flush=True)
             alone = sum(map(len, waves)) == 1 and is_one_process(first.config)
             if not alone or origins(first.config):
                 divide_data(run, config, waves)
@@ -65,6 +66,17 @@ def train(config: dict[str, Any]) -> Path:
             finish(run, waves)
     print_summary(run, Console(highlight=False))
     return run
+
+
+def network(config: dict[str, Any]) -> str:
+    """What a job's network is and where it begins, in words: parts that are swapped do not keep their weights."""
+    model = config["model"]
+    name = model.get("name") or model["_target_"].rpartition(".")[2]
+    pretrained = model.get("pretrained") or "none"
+    begins = config.get("weights_from") or (config.get("job") or {}).get("init_from")
+    if begins:
+        return f"network: {name}"
+    return f"network: {name}, {'from scratch' if pretrained == 'none' else f'pretrained ({pretrained})'}"
 
 
 def is_one_process(config: dict[str, Any]) -> bool:

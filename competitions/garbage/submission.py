@@ -44,4 +44,5 @@ class _Pairs(list[tuple[str, object]]):
 
 
 def _bare(image: str) -> str:
-    return image.rsplit("/", 1)[-1]
+    """Its name in the contest; in a folder of one's own, with its path there: names may be in two folders."""
+    return image.removeprefix("test/")

@@ -11,13 +11,13 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
 from common.deliver.page.examples import Example, examples
-from common.deliver.serve.pictures import prepare
+from common.deliver.serve.pictures import check, prepare, shape
 from common.deliver.serve.refused import Refused
 from common.deliver.serve.service import Service
 
 FILES = Path(__file__).parent / "static"
 FIELD = "image"  # of the form
-SIDE = 448  # pixels of a heat map's longer side, about
+SIDE = 448  # pixels of a heat map's longer side
 HEADERS = {
     # nothing from elsewhere: the page works offline, and a class name can never become a script
     "content-security-policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
@@ -37,6 +37,7 @@ def add_page(app: FastAPI, service: Service) -> None:
         response.headers.update(HEADERS)
         return response
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         return await static("index.html", request)
@@ -112,9 +113,11 @@ class _Page:
         if label >= len(model.class_names):
             raise Refused(422, f"label must be less than {len(model.class_names)}")
         seen = model.preprocessings[0]
-        # The same picture in more pixels: what is laid over it is coarse, and it need not be.
-        zoom = max(1, SIDE // max(seen["size"]))
-        larger = {**seen, "size": [side * zoom for side in seen["size"]]}
+        check(data, self.service.limits)
+        # The same picture in more pixels, and as wide as it is: what is laid over it is coarse, and it need not be.
+        stretched = seen["fit"] == "stretch" and not seen.get("picture")
+        sides = shape(data) if stretched else seen["size"]
+        larger = {**seen, "size": [max(1, round(side * SIDE / max(sides))) for side in sides]}
         fitted, picture = prepare(data, [seen, larger], self.service.limits)
         with self.service.batcher.lock:
             heat = heat_map(fitted, label)

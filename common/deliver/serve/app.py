@@ -90,6 +90,7 @@ def _add_common(app: FastAPI, service: Service) -> None:
             "limits": {"megabytes": limits.megabytes, "megapixels": limits.megapixels, "types": TYPES},
         }
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=Health, responses=BUSY)
     async def health() -> Any:
         """200 while there is a model that answers."""
@@ -103,8 +104,10 @@ def _add_common(app: FastAPI, service: Service) -> None:
 
 
 def _add_contract(app: FastAPI, service: Service, contract: Contract) -> None:
-    @app.post("/", responses=REFUSALS, openapi_extra=_body(contract.field, raw=False))
-    async def answer(request: Request) -> dict[str, Any]:
+    @app.post(
+        "/", response_model=contract.reply, responses=REFUSALS, openapi_extra=_body(contract.field, raw=False)
+    )
+    async def answer(request: Request) -> Any:
         """The competition's own contract."""
         probabilities = await service.probabilities(request, contract.field)
         return contract.answer(probabilities, service.model.class_names)

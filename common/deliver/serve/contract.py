@@ -9,6 +9,7 @@ A competition that has one names it in its YAML, and nothing else needs to know 
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import BaseModel
 
 from common.build import build
 from common.errors import PodiumError
@@ -18,6 +19,7 @@ class Contract(Protocol):
     """What a picture in a form is answered by at `POST /`."""
 
     field: str  # of the form, which holds the picture
+    reply: type[BaseModel]  # what the answer holds, for the OpenAPI description
 
     def answer(self, probabilities: np.ndarray, class_names: list[str]) -> dict[str, Any]:
         """The reply, as it becomes JSON. probabilities: float (K,), of one picture; class_names: index = label."""

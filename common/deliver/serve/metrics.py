@@ -29,7 +29,11 @@ class Metrics:
             "podium_requests_total", "Requests answered", ["path", "method", "status"], registry=self.registry
         )
         self.seconds = Histogram(
-            "podium_request_seconds", "Time to the answer", ["path"], buckets=SECONDS, registry=self.registry
+            "podium_request_seconds",
+            "Time to the answer",
+            ["path", "method"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.batches = Histogram(
             "podium_batch_size",
@@ -69,4 +73,4 @@ class Measured:
             path = getattr(scope.get("route"), "path", "other") if known else "other"
             method = scope["method"] if known else "other"
             self.metrics.requests.labels(path, method, status).inc()
-            self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+            self.metrics.seconds.labels(path, method).observe(time.perf_counter() - start)

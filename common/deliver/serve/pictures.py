@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from common.data.images import ImageError, bytes_of_pixel, decode, fit_to, needed
+from common.data.images import ImageError, bytes_of_pixel, decode, fit_to, needed, orientation
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.refused import Refused
 
@@ -54,6 +54,13 @@ def check(data: bytes, limits: Limits) -> None:
         raise Refused(413, reason)
     if animated:
         raise Refused(415, "the picture is animated: send one frame of it")
+
+
+def shape(data: bytes) -> tuple[int, int]:
+    """(height, width) of a picture that `check` has let pass, as it is to be seen."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+        width, height = header.size
+    return (width, height) if orientation(data) >= 5 else (height, width)
 
 
 def _too_large(limits: Limits, size: int = 3) -> str:

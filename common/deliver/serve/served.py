@@ -14,6 +14,7 @@ from common.deliver.program import SUFFIX as PROGRAM_SUFFIX
 from common.deliver.program import Program
 from common.errors import PodiumError
 from common.run import folder
+from common.run.members import read_members
 
 if TYPE_CHECKING:
     from common.run.ensemble import Ensemble
@@ -70,6 +71,7 @@ def find(
 
 def _of_run(run: Path, checkpoint: str | None, tta: bool, threads: int | None) -> Source:
     config = folder.load_config(run)
+    read_members(run, checkpoint)  # before anybody is told of an address
 
     def load() -> Model:
         import torch

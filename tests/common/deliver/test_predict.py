@@ -65,6 +65,8 @@ def test_unreadable_pictures_are_listed_and_left_out(run, root, tmp_path):
         (["run_dir={run}", "input=nowhere"], "no file or folder nowhere"),
         (["run_dir={run}", "input={root}", "out=no/such/folder.csv"], "there is no folder no/such"),
         (["run_dir={run}", "input={root}", "out={root}"], "is a folder; name the file to write"),
+        (["run_dir={run}", "input={root}", "out=a.json"], "would hold a .csv file: name it a.csv"),
+        (["run_dir={run}/jobs/train_fold0"], "is one of a run's jobs: name the run folder"),
         (["run_dir={run}", "competition=garbage"], "is of toy, but COMP says garbage"),
         (
             ["run_dir={run}/jobs/train_fold0/best.ckpt"],

@@ -1,6 +1,7 @@
 """A competition's own contract is found by its name in the configuration, whatever it says."""
 
 import pytest
+from pydantic import BaseModel
 
 from common.deliver.serve.contract import contract_of
 from common.errors import PodiumError
@@ -8,10 +9,15 @@ from tests.common.deliver.serve.clients import client_of
 from tests.common.deliver.serve.painted import picture, source
 
 
+class Said(BaseModel):
+    said: str
+
+
 class Shout:
     """Answers by the share of the best class, as a contest might want it."""
 
     field = "photo"
+    reply = Said
 
     def __init__(self, sign: str = "!") -> None:
         self.sign = sign
@@ -34,6 +40,8 @@ def test_a_contract_answers_beside_predict():
         paths = client.get("/openapi.json").json()["paths"]
         form = paths["/"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert form["required"] == ["photo"]
+        reply = paths["/"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert reply["$ref"].endswith("/Said")
 
 
 def test_the_configuration_names_it(toy):
