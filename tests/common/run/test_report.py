@@ -74,6 +74,26 @@ def test_the_summary_is_plain_when_piped_and_names_the_next_commands(run):
     assert formatted("top1", folder.load_json(run / "scores.json")["valid_top1"]) in said
 
 
+def test_levels_views_and_what_was_left_out_are_told(run):
+    copy = run.parent / "told"
+    copy.mkdir()
+    folder.write_json(copy / "scores.json", {"valid_top1": 0.5, "valid_group_top1": 0.7531, "images": 4})
+    config = folder.load_config(run)
+    views = {"raw": {"_target_": "common.callbacks.tta.Raw"}}
+    config["callbacks"]["tta"] = {"_target_": "common.callbacks.tta.TTA", "views": views}
+    folder.write_config(copy, config)
+    (copy / "bad_images.csv").write_text("path,reason\na.png,is empty\n")
+    (copy / "bad_labels.csv").write_text("file,reason\nimg_1.txt,has <two> lines\nimg_2.txt,is empty\n")
+    page = write_report(copy).read_text(encoding="utf-8")
+    out = io.StringIO()
+    print_summary(copy, Console(file=out, width=200))
+    for said in (page, out.getvalue()):
+        assert "group top-1" in said and "75.31 %" in said and "mean over test-time views" in said
+    assert "Labels left out: 2" in page and "has &lt;two&gt; lines" in page and "a.png" in page
+    assert "1 bad images were left out" in out.getvalue() and "2 bad labels were left out" in out.getvalue()
+    assert "mean over test-time views" not in (run / "report.html").read_text(encoding="utf-8")
+
+
 def test_scores_are_shown_as_people_read_them():
     assert [formatted("top1", 0.98504), formatted("loss", 0.12345), formatted("images", 12.0)] == [
         "98.50 %",

@@ -23,6 +23,13 @@ def test_each_picture_has_the_number_of_its_best_class(path):
     assert json.loads(path.read_text()) == best
 
 
+def test_equal_names_of_two_folders_are_two_pictures(tmp_path):
+    ids = ["a/img_1.jpg", "b/img_1.jpg"]
+    GarbageSubmission().write(tmp_path / "sub.json", zip(ids, ROWS, strict=False), NAMES)
+    assert list(json.loads((tmp_path / "sub.json").read_text())) == ids
+    assert GarbageSubmission().validate(tmp_path / "sub.json", ids, NAMES) == []
+
+
 def test_what_was_written_is_valid_and_so_is_an_empty_object(path, tmp_path):
     assert GarbageSubmission().validate(path, IDS, NAMES) == []
     GarbageSubmission().write(tmp_path / "empty.json", iter([]), NAMES)
