@@ -71,6 +71,9 @@ def evaluate(options: Evaluate) -> Path:
     paths = [Path(path) for path in table["path"]]
     rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad)
     file = out / "predictions.parquet"
+    if (out / "scores.json").exists():
+        before = folder.load_json(out / "scores.json").get("of")
+        print(f"replacing the evaluation of {before} in {out}; OUT=<folder> keeps both")
     if not _write(file, table.set_index("id")["label"].to_dict(), rows):
         raise PodiumError(
             f"none of the {len(table)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"

@@ -37,7 +37,7 @@ def graphed(ensemble: Ensemble, threads: int | None) -> Callable[[Sequence[np.nd
         (found,) = graph.run(["probabilities"], {"image": noise})
         if not parity(expected, found).equal:
             raise ValueError("it says something else than the models")
-    except Exception as error:  # the exporters share no kind; the models themselves are as good as before
+    except Exception as error:  # exporters' are of many kinds; without a graph the models answer
         log.warning("no graph, so answers take longer: %s", first_line(error))
         return None
     return lambda images: graph.run(["probabilities"], {"image": images[0]})[0]

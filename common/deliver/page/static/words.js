@@ -16,7 +16,7 @@ const WORDS = {
     brush: "Brush",
     drawHint: "Press harder, or move more slowly, for a thicker stroke.",
     examples: "Examples to try",
-    seen: "No picture was kept from all of these models: all but one have learned from each of them.",
+    seen: "No picture was kept from all of these models: all but one have learned from each.",
     example: (name) => `Example: ${name}`,
     result: "Most likely",
     empty: "The five most likely classes will appear here.",
