@@ -71,9 +71,7 @@ def evaluate(options: Evaluate) -> Path:
     paths = [Path(path) for path in table["path"]]
     rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad)
     file = out / "predictions.parquet"
-    if (out / "scores.json").exists():
-        before = folder.load_json(out / "scores.json").get("of")
-        print(f"replacing the evaluation of {before} in {out}; OUT=<folder> keeps both")
+    replaced = folder.load_json(out / "scores.json")["of"] if (out / "scores.json").exists() else None
     if not _write(file, table.set_index("id")["label"].to_dict(), rows):
         raise PodiumError(
             f"none of the {len(table)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
@@ -84,6 +82,8 @@ def evaluate(options: Evaluate) -> Path:
     pd.DataFrame(scores["per_class"]).to_csv(out / "class_scores.csv", index=False)
     draw_confusion(out / "confusion.png", predictions.read_top(file), ensemble.class_names)
     _print(scores, f"{what} ({ensemble.how})", bad, out)
+    if replaced is not None:
+        print(f"there it has replaced the evaluation of {replaced}; OUT=<folder> keeps both")
     return out
 
 

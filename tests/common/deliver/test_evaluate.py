@@ -126,9 +126,9 @@ def test_what_learnt_from_sample_data_says_so(run, tmp_path, capsys):
 def test_an_evaluation_that_is_replaced_is_named(run, root, tmp_path, capsys):
     words = [f"run_dir={run}", f"out={tmp_path / 'out'}", f"input={root}"]
     evaluate(parse(Evaluate, words))
-    assert "replacing" not in capsys.readouterr().out
+    assert "replaced" not in capsys.readouterr().out
     evaluate(parse(Evaluate, words[:2]))
-    assert f"replacing the evaluation of {root}" in capsys.readouterr().out
+    assert f"replaced the evaluation of {root}" in capsys.readouterr().out
 
 
 def test_scores_are_not_written_over_a_file(run, tmp_path):
