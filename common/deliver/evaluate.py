@@ -71,7 +71,7 @@ def evaluate(options: Evaluate) -> Path:
     paths = [Path(path) for path in table["path"]]
     rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad)
     file = out / "predictions.parquet"
-    replaced = folder.load_json(out / "scores.json")["of"] if (out / "scores.json").exists() else None
+    replaced = folder.load_json(out / "scores.json").get("of") if (out / "scores.json").exists() else None
     if not _write(file, table.set_index("id")["label"].to_dict(), rows):
         raise PodiumError(
             f"none of the {len(table)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
