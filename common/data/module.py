@@ -299,6 +299,10 @@ class ImageData(pl.LightningDataModule):
 
         Raises PodiumError where image views are configured, and as `setup` does where too many cannot be read.
         """
+        if self.image_view is not None:  # before copies are made for nothing
+            raise PodiumError(
+                "views.image needs the pictures as they are, which are not packed: use views.batch, or train without"
+            )
         table, _ = self.records()
         if self.copies is not None:
             table = self._with_copies(table.assign(train_only=table.get("train_only", False)))

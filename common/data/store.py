@@ -13,7 +13,6 @@ from common.data import pixels
 from common.data.images import Image, ImageError, fit_to, needed
 from common.data.pack import Pack
 from common.data.pixels import Packed, Pixels, Unread
-from common.errors import PodiumError
 
 VIEWED = 2  # times the model's size that image views see at least, where pictures are too many for memory
 
@@ -54,14 +53,7 @@ class Store:
         return found
 
     def pack(self, table: pd.DataFrame) -> tuple[Path, list[ImageError]]:
-        """The pack that has every picture of the table, each pixel checked, and the errors of those that it has not.
-
-        Raises PodiumError where pictures are needed as they are.
-        """
-        if self.as_they_are:
-            raise PodiumError(
-                "views.image needs the pictures as they are, which are not packed: use views.batch, or train without"
-            )
+        """The pack that has every picture of the table, each pixel checked, and the errors of those that it has not."""
         pack = self._pack()
         _, rows, bad = pack.take(self.keys(table), self._fitted(table), check=True)
         self._say_where(len(rows), str(pack.folder))

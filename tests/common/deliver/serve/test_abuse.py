@@ -223,21 +223,19 @@ def test_connections_are_ended_by_how_long_one_request_or_none_has_been_there():
 def test_clients_that_do_not_read_their_answers_are_ended():
     app = create_app(source(), Limits(upload_seconds=0.5, answer_seconds=0.5))
     asked = b"GET /page/page.js HTTP/1.1\r\nhost: x\r\n\r\n" * 400  # many times what buffers hold
-    clients = []
-    with running(app) as address:
+    with running(app) as address, ExitStack() as clients, httpx.Client(base_url=address) as polite:
         at = urlsplit(address)
         for _ in range(5):
-            client = socket.socket()
+            client = clients.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect((at.hostname, at.port))
             client.setblocking(False)
             client.send(asked)
-            clients.append(client)
         connections = app.state.server.server_state.connections
         wait_for(lambda: len(connections) == 5)
         wait_for(lambda: not connections)
-    for client in clients:
-        client.close()
+        reply = polite.post("/predict", files={"image": picture("绿")})
+        assert reply.json()["predictions"][0]["name"] == "绿"
 
 
 def test_slow_uploads_take_no_place_but_no_more_memory_than_there_is():
