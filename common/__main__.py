@@ -4,7 +4,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 
+from common.activity import Activity
+from common.cores import let_waiting_threads_sleep
 from common.errors import PodiumError
 from common.heap import keep_freed_memory
 from common.run import lifeline
@@ -26,8 +29,10 @@ def main(arguments: list[str]) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     keep_freed_memory()
+    let_waiting_threads_sleep()
     try:
-        return VERBS[arguments[0]](rest) or 0
+        with Activity(LONG[arguments[0]]) if arguments[0] in LONG else nullcontext():
+            return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
         if wants_traceback:
             traceback.print_exc()
@@ -225,6 +230,19 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "config": config,
     "bench": bench,
     "doctor": doctor,
+}
+
+LONG = {  # verb → what it does while nothing in it says more
+    "train": "getting ready",
+    "job": "getting ready",
+    "prepare": "preparing",
+    "pack": "packing",
+    "sweep": "getting ready",
+    "predict": "predicting",
+    "evaluate": "evaluating",
+    "blend": "blending",
+    "export": "exporting",
+    "bench": "measuring",
 }
 
 HELP = f"""python -m common <verb> key=value …, or make <verb> COMP=<competition> DATA=<folder> ARGS="key=value …"

@@ -1,9 +1,51 @@
-"""How many CPU cores this process may use."""
+"""How many CPU cores and which GPUs this process may use."""
 
 import os
+from pathlib import Path
+
+SHARE = "PODIUM_THREADS"  # set for a job that was launched beside others: so many are its share
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cores() -> int:
-    """Those that it is bound to, at least 1: in a container or a job of Slurm often fewer than the machine has."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return bound or 1
+    """The cores that this process is bound to, that its container may use at a time, and that are its share, >= 1.
+
+    In a container, in a job of Slurm or beside other jobs these are fewer than the machine has.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(bound, quota(), _share(bound))))
+
+
+def quota() -> float:
+    """Cores' worth of time that the container may use (cgroup v2); infinite without a limit."""
+    try:
+        allowed, period = QUOTA.read_text().split()
+        return int(allowed) / int(period)
+    except (OSError, ValueError):  # no cgroup v2, or «max»
+        return float("inf")
+
+
+def gpus() -> list[str]:
+    """The GPUs that CUDA may use, as `CUDA_VISIBLE_DEVICES` names them; torch is not imported for it."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        named = [name.strip() for name in chosen.split(",")]
+        return named[: named.index("-1")] if "-1" in named else [name for name in named if name]
+    there = Path("/dev").glob("nvidia[0-9]*")
+    return [str(number) for number in range(len(list(there)))]
+
+
+def let_waiting_threads_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait for each other; for what is imported after this.
+
+    By default those of GNU's library spin at full speed. Beside other work on the same cores they then wait for threads
+    that do not run because others spin: two trainings at a time take many times as long as one after the other. A user
+    who has settled it by one of these variables is left alone.
+    """
+    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _share(otherwise: int) -> int:
+    text = os.environ.get(SHARE, "")
+    return int(text) if text.isdecimal() else otherwise

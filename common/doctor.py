@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cores import cores
+from common.cores import cores, quota
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -164,14 +164,23 @@ def check_gpu() -> Finding:
 
 
 def check_threads() -> Finding:
-    quota = read_numbers("/sys/fs/cgroup/cpu.max")
     found = f"{cores()} CPU threads"
-    if len(quota) == 2 and quota[0] < cores() * quota[1]:
-        share = quota[0] / quota[1]
-        mend = f"ARGS=trainer.threads={max(1, int(share))}"
-        return Finding("warn", f"{found}, but this container may use {share:g} at a time", mend)
+    if quota() < (os.cpu_count() or 1):
+        found += f": this container may use {quota():g} cores at a time"
     limit = os.environ.get("OMP_NUM_THREADS")
     return Finding("ok", found + (f"; OMP_NUM_THREADS={limit}" if limit else ""))
+
+
+def check_precision() -> Finding:
+    import torch
+
+    from common.run.parts import device_of
+    from common.run.trial import computed
+
+    device = device_of("auto")
+    found = computed(("32-true", "bf16-mixed", "16-mixed"), device)
+    lacks = "" if "bf16-mixed" in found else "; bf16 by emulation alone, so it is not tried"
+    return Finding("ok", f"{', '.join(found)} on the {'GPU' if device.type == 'cuda' else 'CPU'}{lacks}")
 
 
 def check_memory() -> Finding:
@@ -262,6 +271,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "fonts": check_fonts,
     "GPU": check_gpu,
     "CPU": check_threads,
+    "precision": check_precision,
     "memory": check_memory,
     "disk": check_disk,
     "weights": check_weights,

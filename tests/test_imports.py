@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROAD = ["config", "data", "model", "callbacks", "run", "deliver"]
 MAY_IMPORT = {room: set(ROAD[:place]) for place, room in enumerate(ROAD)} | {"sample": {"config", "data"}}
 FLOOR = {
+    "activity",
     "errors",
     "build",
     "cores",

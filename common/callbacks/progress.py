@@ -9,19 +9,19 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-from rich.progress import Progress as Bar
+
+from common.activity import Activity, duration
 
 
 class Progress(Callback):
-    """One line an epoch; on a terminal also a bar, redrawn at most once a second.
+    """One line an epoch; in between what `Activity` says of the epoch under way.
 
     `log.txt` keeps the lines too, there with the scores of coarser levels.
 
     Args:
         title: the job, named with the bar and before each line; empty where there is only one.
         log: the file that lines are added to, with their time.
-        with_bar: show the bar; never without a terminal.
+        with_bar: say how far it is between epochs' lines.
     """
 
     def __init__(self, title: str, log: str, with_bar: bool = True) -> None:
@@ -29,37 +29,34 @@ class Progress(Callback):
         self.log_file = Path(log)  # not self.log: Lightning gives callbacks that name
         self.with_bar = with_bar
         self.console = Console(soft_wrap=True, highlight=False)
-        self.bar: Bar | None = None
-        self.drawn = 0.0
+        self.activity: Activity | None = None
+        self.shown = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.monotonic()
         self.share_at_start = self._share(pl_module)
         self._note(f"training on {pl_module.device} from step {trainer.global_step}", trainer)
-        if self.with_bar and self.console.is_terminal and trainer.is_global_zero:
-            columns = [
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[left]}"),
-            ]
-            self.bar = Bar(*columns, console=self.console, auto_refresh=False, transient=True)
-            self.bar.start()
-            self.task = self.bar.add_task(self.title or "training", total=1.0, left="")
+        if self.with_bar:
+            self.activity = Activity(self.title or "training").__enter__()
+            self._show(self.activity, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.monotonic()
-        if self.bar is None or now - self.drawn < 1:
-            return
-        self.drawn = now
-        share = self._share(pl_module)
-        done = share - self.share_at_start
-        left = f"{duration((1 - share) * (now - self.started) / done)} left" if done > 0 else ""
-        self.bar.update(
-            self.task, completed=share, left=f"epoch {trainer.current_epoch + 1}, {left}", refresh=True
-        )
+        if self.activity is not None and time.monotonic() - self.shown >= 1:
+            self._show(self.activity, pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.activity is not None:
+            self.activity.detail = f"{self._epoch(pl_module)}, validating batch {batch_idx + 1}"
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
@@ -96,10 +93,21 @@ class Progress(Callback):
         if trainer.is_global_zero:
             note(self.log_file, line)
 
+    def _show(self, activity: Activity, pl_module: pl.LightningModule) -> None:
+        """Tell the activity how far the training is."""
+        self.shown = now = time.monotonic()
+        share = activity.share = self._share(pl_module)
+        done = share - self.share_at_start
+        left = f", {duration((1 - share) * (now - self.started) / done)} left" if done > 0 else ""
+        activity.detail = f"{self._epoch(pl_module)}, {100 * share:.0f} %{left}"
+
+    def _epoch(self, pl_module: pl.LightningModule) -> str:
+        return f"epoch {pl_module.current_epoch + 1}, step {pl_module.global_step}"
+
     def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        if self.activity is not None:
+            self.activity.__exit__()
+            self.activity = None
         sys.stdout.flush()
 
     def _share(self, pl_module: pl.LightningModule) -> float:
@@ -110,16 +118,6 @@ def note(log: Path, line: str) -> None:
     """Add a line with its time to a log file."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min 05 s, 1 h 02 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _number(name: str, value: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from common.activity import Activity
 from common.cores import cores
 from common.data.images import ImageError
 
@@ -38,6 +39,14 @@ def submit(
     return [pool.submit(all_of, sources[start : start + size]) for start in range(0, len(sources), size)]
 
 
-def results(futures: Sequence[Future[list[Picture | ImageError]]]) -> list[Picture | ImageError]:
-    """What became of each source, in their order."""
-    return [one for future in futures for one in future.result()]
+def results(
+    futures: Sequence[Future[list[Picture | ImageError]]], counter: Activity | None = None
+) -> list[Picture | ImageError]:
+    """What became of each source, in their order. counter: counts them as they are done."""
+    found: list[Picture | ImageError] = []
+    for future in futures:
+        done = future.result()
+        found += done
+        if counter is not None:
+            counter.done += len(done)
+    return found

@@ -13,7 +13,6 @@ unused, so that folds and stages share one set.
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,11 +22,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from common.activity import Activity
+from common.data.attempts import THREADS
 from common.data.images import Image, ImageError
 from common.errors import PodiumError
 
 AHEAD = 32  # pictures that are read while others are copied
-SAY_EVERY = 10.0  # seconds
 QUALITY = 95  # of the JPEGs
 
 
@@ -114,20 +114,17 @@ class Copies:
             if path not in there:
                 missing.setdefault(row, []).append(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
-        count, done, said = sum(map(len, missing.values())), 0, time.monotonic()
         unread = set()
-        for row, found in _read(list(missing), picture):
-            if isinstance(found, ImageError):  # whoever decodes the table says so
-                unread.add(row)
-                continue
-            for path in missing[row]:
-                _write_jpeg(path, self.view(found, int(path.stem[:15], 16)))
-                done += 1
-            if time.monotonic() - said > SAY_EVERY:
-                said = time.monotonic()
-                print(f"copies: {done:,} of {count:,} are made", flush=True)
-        if count:
-            print(f"copies: {done:,} pictures made in {folder}", flush=True)
+        with Activity("making copies", sum(map(len, missing.values()))) as counter:
+            for row, found in _read(list(missing), picture):
+                if isinstance(found, ImageError):  # whoever decodes the table says so
+                    unread.add(row)
+                    continue
+                for path in missing[row]:
+                    _write_jpeg(path, self.view(found, int(path.stem[:15], 16)))
+                    counter.done += 1
+        if missing:
+            print(f"copies: {counter.done:,} pictures made in {folder}", flush=True)
         return unread
 
 
@@ -167,7 +164,7 @@ def _read(rows: list[int], picture: Callable[[int], Image]) -> Iterator[tuple[in
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         pending = [pool.submit(attempt, row) for row in rows[:AHEAD]]
         for place, row in enumerate(rows):
             found = pending[place % AHEAD].result()

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from common.activity import Activity, counted
 from common.build import build
 from common.config.schema import one_of
 from common.data.copies import Copies, placed
@@ -229,7 +230,8 @@ class ImageData(pl.LightningDataModule):
         """Read, check, decode and split, once."""
         if self.table is not None:
             return
-        table, self.class_names = self.records()
+        with Activity("looking for pictures"):
+            table, self.class_names = self.records()
         if self.corrections is not None:
             table = apply_corrections(table, self.class_names, self.corrections)
         if "train_only" not in table:
@@ -434,7 +436,9 @@ class ImageData(pl.LightningDataModule):
 
     def _near_duplicates(self, table: pd.DataFrame, rows: np.ndarray) -> pd.Series:
         """Groups by comparing pictures, `rows` of the pixels, joined with those of the table."""
-        found = near_duplicate_groups(self.pixels[row] for row in rows)
+        each = (self.pixels[row] for row in rows)
+        with Activity("looking for near-duplicates"):
+            found = near_duplicate_groups(counted(each, "comparing pictures", len(rows)))
         groups = pd.Series(joined(found, table["group"].tolist()))
         # named by a picture: stages with other pictures number their groups otherwise
         return "duplicates-" + table["id"].groupby(groups).transform("first")

@@ -35,6 +35,7 @@ import cv2
 import numpy as np
 from hydra.utils import get_object
 
+from common.activity import Activity, counted, duration
 from common.data import images
 from common.data.attempts import THREADS, results, submit
 from common.data.images import Image, ImageError
@@ -44,7 +45,6 @@ from common.errors import PodiumError
 VERSION = 1  # of the files
 KEY = 24  # characters of a key: 96 bits in hexadecimal
 BLOCK_ROWS, BLOCK_BYTES = 512, 32 * 2**20  # the most that a block holds: a second or two of decoding
-SAY_EVERY = 10.0  # seconds
 
 
 def file_keys(paths: Sequence[str], places: Sequence[Any] | None = None) -> np.ndarray:
@@ -207,8 +207,8 @@ class Pack:
                 whole = zlib.crc32(file.read(block.count * self.row_bytes)) == block.crc
             return block if whole or not block.keys else replace(block, keys="")
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            blocks = list(pool.map(verified, self._blocks))
+        with ThreadPoolExecutor(THREADS) as pool:
+            blocks = list(counted(pool.map(verified, self._blocks), "checking the pack", len(self._blocks)))
         lost = sum(old.count for old, new in zip(self._blocks, blocks, strict=True) if old != new)
         if lost:
             print(f"{self.folder} is damaged: {lost:,} of its pictures are packed again", flush=True)
@@ -232,8 +232,12 @@ class Pack:
         _write(self.folder / "pack.json", json.dumps(self.made_by, indent=2) + "\n")
         self._pixels.touch()
         unread: dict[int, ImageError] = {}
-        began, said, done = time.monotonic(), time.monotonic(), 0
-        with self._pixels.open("r+b") as pixels, self._index.open("a", encoding="utf-8") as index:
+        began = time.monotonic()
+        with (
+            Activity("packing pictures", len(missing)) as counter,
+            self._pixels.open("r+b") as pixels,
+            self._index.open("a", encoding="utf-8") as index,
+        ):
             pixels.seek(self._end * self.row_bytes)
             for rows, found in _decoded(missing.tolist(), picture, self.row_bytes):
                 pictures: dict[int, Image] = {}
@@ -250,10 +254,8 @@ class Pack:
                     index.write(block.line())
                     index.flush()
                     os.fsync(index.fileno())
-                done += len(rows)
-                if time.monotonic() - said > SAY_EVERY or done == len(missing):
-                    said = time.monotonic()
-                    print(f"packing: {done:,} of {len(missing):,} pictures, {said - began:.0f} s", flush=True)
+                counter.done += len(rows)
+        print(f"packed {len(missing):,} pictures in {duration(time.monotonic() - began)}", flush=True)
         return unread
 
     def _append(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from common.activity import Activity
 from common.data.attempts import THREADS, results, submit
 from common.data.images import ImageError
 
@@ -130,14 +132,15 @@ def decode_within(
     """
     held: list[Pixels] = []
     taken, good, errors = 0, [np.empty(0, np.int64)], []
-    for start in range(0, count, TRIED):
-        read = picture if taken <= most else reduced
-        found, rows, bad = decode(range(start, min(start + TRIED, count)), read)
-        good.append(start + rows)
-        errors += bad
-        if taken <= most:
-            taken += found.buffer.nbytes
-            held = [*held, found] if taken <= most else []
+    with Activity("reading pictures", count) as counter:
+        for start in range(0, count, TRIED):
+            read = picture if taken <= most else reduced
+            found, rows, bad = decode(range(start, min(start + TRIED, count)), read, counter)
+            good.append(start + rows)
+            errors += bad
+            if taken <= most:
+                taken += found.buffer.nbytes
+                held = [*held, found] if taken <= most else []
     rows = np.concatenate(good)
     if taken > most:
         return Unread(reduced, rows), rows, errors
@@ -145,15 +148,16 @@ def decode_within(
 
 
 def decode(
-    sources: Sequence[Source], read: Callable[[Source], np.ndarray]
+    sources: Sequence[Source], read: Callable[[Source], np.ndarray], counter: Activity | None = None
 ) -> tuple[Pixels, np.ndarray, list[ImageError]]:
     """Read every source once, in parallel, into memory.
 
     Returns the images that could be read, the positions in `sources` that they came from (int64, ascending) and the
-    errors of the others.
+    errors of the others. counter: of an activity that this is part of; None: it is one of its own.
     """
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = results(submit(pool, read, sources))
+    own = Activity("reading pictures", len(sources)) if counter is None else nullcontext(counter)
+    with ThreadPoolExecutor(THREADS) as pool, own as counted:
+        found = results(submit(pool, read, sources), counted)
     errors = [image for image in found if isinstance(image, ImageError)]
     good = {row: image for row, image in enumerate(found) if not isinstance(image, ImageError)}
     return Pixels.of(list(good.values())), np.array(list(good), dtype=np.int64), errors

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.activity import Activity
 from common.data.attempts import THREADS, results, submit
 from common.data.images import ImageError, fit_to, needed, read
 from common.data.records import images_below
@@ -58,10 +59,12 @@ def predicted(
 
     probabilities: uint8 (B, H, W, C) for each preprocessing → float (B, K).
     """
-    for positions, images, errors in batches(paths, preprocessings, batch_size):
-        bad.extend(errors)
-        if positions:
-            yield from zip(positions, probabilities(images), strict=True)
+    with Activity("predicting", len(paths)) as counter:
+        for positions, images, errors in batches(paths, preprocessings, batch_size):
+            bad.extend(errors)
+            if positions:
+                yield from zip(positions, probabilities(images), strict=True)
+            counter.done += len(positions) + len(errors)
 
 
 def _gather(start: int, futures: list[Any]) -> tuple[list[int], list[np.ndarray], list[ImageError]]:

@@ -4,7 +4,6 @@ A file is what its checks say: it is loaded from disk and compared, on real pict
 left them. One that differs is kept under the name `rejected_…` and ends the command with exit code 1.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from common.activity import Activity
 from common.config.schema import above_zero, at_least
+from common.cores import cores
 from common.deliver.compare import EAGER, FILES, INT8, ONNX, Predict, in_batches, parity, speeds
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
@@ -84,10 +85,11 @@ def export(options: Export) -> Path:
             Path(staging),
             calibration=checked_on.calibration,
             batch_size=options.batch_size,
-            threads=options.threads or os.cpu_count() or 1,
+            threads=options.threads or cores(),
             compile=options.compile,
         )
-        rows = _measured(forms, checked_on, options)
+        with Activity("comparing and timing"):
+            rows = _measured(forms, checked_on, options)
         rejected = _deliver(Path(staging), out, rows)
     said = {
         "run": str(run),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.activity import Activity
 from common.deliver.compare import COMPILED, EAGER, FILES, INT8, ONNX, PROGRAM, Predict
 from common.deliver.exported import Exported, first_line
 from common.deliver.graph import PixelsToProbabilities, trace, write_onnx, write_program
@@ -38,14 +39,18 @@ def all_forms(
     model = PixelsToProbabilities(ensemble.modules, ensemble.mean).eval()
     found: dict[str, Predict | str] = {EAGER: lambda images: ensemble.probabilities([images])}
     if compile:
-        found[COMPILED] = _compiled(model, about["preprocessing"], batch_size)
-    program = trace(model, about["preprocessing"])
-    write_program(program, folder / FILES[PROGRAM], about)
-    found[PROGRAM] = partial(_call, torch.export.load(folder / FILES[PROGRAM]).module())
-    write_onnx(program, folder / FILES[ONNX], about)
-    found[ONNX] = Exported(folder / FILES[ONNX], threads).probabilities
+        with Activity("compiling"):
+            found[COMPILED] = _compiled(model, about["preprocessing"], batch_size)
+    with Activity(f"writing {FILES[PROGRAM]}"):
+        program = trace(model, about["preprocessing"])
+        write_program(program, folder / FILES[PROGRAM], about)
+        found[PROGRAM] = partial(_call, torch.export.load(folder / FILES[PROGRAM]).module())
+    with Activity(f"writing {FILES[ONNX]}"):
+        write_onnx(program, folder / FILES[ONNX], about)
+        found[ONNX] = Exported(folder / FILES[ONNX], threads).probabilities
     if len(calibration):
-        found[INT8] = _quantised(folder, calibration, threads)
+        with Activity(f"writing {FILES[INT8]}"):
+            found[INT8] = _quantised(folder, calibration, threads)
     return found
 
 

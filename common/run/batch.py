@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from common.activity import silent
 from common.run.lifeline import FLAG, with_lifeline
 
 ASKED_TO_STOP = (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -40,16 +41,25 @@ class Batch:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._one_at_a_time = threading.Lock()
 
-    def run(self, number: int, environment: Mapping[str, str] | None = None) -> None:
-        """Run one command from start to end here, unless the batch is closed."""
+    def run(self, number: int, environment: Mapping[str, str] | None = None, beside: bool = False) -> None:
+        """Run one command from start to end here, unless the batch is closed.
+
+        beside: others run at the same time, so that what it prints comes line by line through this process. Else it has
+        the terminal for itself.
+        """
         if self.closed:
             return
         self.started(number)
         try:
-            with start(self.commands[number], environment) as process:
+            with (
+                nullcontext() if beside else silent(),
+                start(self.commands[number], environment, piped=beside) as process,
+            ):
                 self._running.add(process)
                 if self.signal is not None:  # it came in between
                     process.send_signal(self.signal)
+                for line in process.stdout or ():
+                    print(line.decode(errors="replace"), end="", flush=True)
                 code = process.wait()
                 self._running.discard(process)
         except OSError as error:
@@ -93,17 +103,22 @@ class Batch:
 
 
 def start(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: str | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    folder: str | None = None,
+    piped: bool = False,
 ) -> subprocess.Popen[bytes]:
     """A process in a group of its own, so that a terminal's Ctrl-C reaches it once, through its parent.
 
-    environment: what to set besides this process's own.
+    environment: what to set besides this process's own. piped: what it prints is to be read from its `stdout`.
     """
     words = with_lifeline(command)
     return subprocess.Popen(
         words,
         stdin=subprocess.PIPE if words[-1] == FLAG else subprocess.DEVNULL,
         env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE if piped else None,
+        stderr=subprocess.STDOUT if piped else None,
         cwd=folder,
         process_group=0,
     )

@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from common.cores import cores
+
 PACKAGES = [
     "torch", "torchvision", "pytorch-lightning", "torchmetrics", "timm", "efficientnet-pytorch", "imaug",
     "hydra-core", "omegaconf", "numpy", "opencv-python-headless",
@@ -22,7 +24,7 @@ def describe() -> dict[str, Any]:
         "command": f"python -m common {shlex.join(map(_plain, sys.argv[1:]))}",
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cpus": os.cpu_count(),
+        "cpus": cores(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},

@@ -19,7 +19,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from common.callbacks.progress import duration, note
+from common.activity import counted, duration
+from common.callbacks.progress import note
 from common.data.features import Features
 from common.data.module import ImageData
 from common.errors import PodiumError
@@ -181,7 +182,8 @@ def _computed(
         left = len(rows) - done
         what = f"{left:,} images are computed once" if left else f"{len(rows):,} images are there already"
         _say(job, f"the backbone is frozen: its features of {what}")
-        for batch in data.in_order(rows[done:]) if left else ():
+        batches = data.in_order(rows[done:]) if left else ()
+        for batch in counted(batches, "computing features: batches", len(batches)):
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
                 images = batch["image"].to(device).float().div_(255)
                 found = features_of(module, images).cpu().numpy()

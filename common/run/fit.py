@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Timer
 
+from common.activity import Activity
 from common.build import build
 from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast, SaveSteps
 from common.callbacks.freeze import Freeze
@@ -44,7 +45,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     options = config["trainer"]
     own = make_callbacks(config)
     _freeze(own, module)  # before the trial, which times what the job will compute
-    speed = _speed(config, job, module, data.batch_size)
+    speed = _speed(config, job, module, data)
     lay_out(module, speed["memory_format"])
     _check_metrics(config, module)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
@@ -90,7 +91,8 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     )
     resume = job / "last.ckpt"
     if is_first_process() and not (job / "views.png").exists():
-        draw_views(job / "views.png", data)
+        with Activity("drawing training views"):
+            draw_views(job / "views.png", data)
     with _signals_to(last):
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
@@ -161,25 +163,43 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
             )
 
 
-def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, batch_size: int) -> dict[str, Any]:
+def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, data: ImageData) -> dict[str, Any]:
     """Precision and memory format: those of this job's first start, so that a resumed run computes the same."""
     path = job / "speed.json"
     while not (path.exists() or is_first_process()):
         time.sleep(0.1)  # all processes compute as the first has chosen
-    if path.exists():
-        return folders.load_json(path)
     options, enabled = config["trainer"], config["trial"]["enabled"]
+    device = device_of(options["accelerator"])
+    if path.exists():
+        choice = folders.load_json(path)
+        print(trial.described(choice, device))
+        return choice
     choice = trial.choose(
         module,
-        batch_size,
-        device_of(options["accelerator"]),
+        data.batch_size,
+        device,
         options["precision"],
         options["memory_format"],
         config["trial"]["steps"] if enabled and not options["fast_dev_run"] else 0,
         torch.get_num_threads(),
+        lambda each: _predicted(options, len(data.rows("train")), each, data.batch_size),
     )
+    print(trial.described(choice, device))
     folders.write_json(path, choice)
     return choice
+
+
+def _predicted(options: dict[str, Any], images: int, each: float, batch_size: int) -> float:
+    """Seconds that the training will take if an image takes `each`, by the bound that ends it first."""
+    ends = []
+    if options["max_epochs"] is not None:
+        ends.append(options["max_epochs"] * images * each)
+    if options["max_steps"] is not None:
+        ends.append(options["max_steps"] * options["accumulate_grad_batches"] * batch_size * each)
+    if options["max_time"] is not None:
+        days, hours, minutes, seconds = map(int, options["max_time"].split(":"))
+        ends.append(((days * 24 + hours) * 60 + minutes) * 60.0 + seconds)
+    return min(ends)
 
 
 @contextmanager

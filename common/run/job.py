@@ -9,7 +9,6 @@ Where one model trains in several processes, all of them run this; the first alo
 """
 
 import logging
-import os
 import traceback
 import warnings
 from contextlib import nullcontext
@@ -66,7 +65,7 @@ def _run(job: Path) -> None:
 
 def threads(config: dict[str, Any]) -> int:
     """CPU threads of this job: as configured, else its share of the cores where jobs run side by side, else all."""
-    return config["trainer"]["threads"] or int(os.environ.get("PODIUM_THREADS", cores()))
+    return config["trainer"]["threads"] or cores()
 
 
 def with_teacher(config: dict[str, Any], run: Path) -> dict[str, Any]:

@@ -12,14 +12,17 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
+from common.activity import Activity
 from common.config.schema import at_least
+from common.cores import SHARE, cores
+from common.cores import gpus as gpus_here
 from common.errors import PodiumError
 from common.run.attend import Attended, attend, follow
 from common.run.batch import Batch
 
-THREADS = "PODIUM_THREADS"  # processor threads that a job may use, where its configuration leaves it open
 PATIENCE = (
     120.0  # seconds that a command lives on elsewhere when its launcher is gone; network folders are slow
 )
@@ -38,8 +41,15 @@ class Launcher:
         on_end: Callable[[int, int], None] | None = None,
     ) -> Codes:
         """Run all commands; `on_start(number)` and `on_end(number, code)` are called in between, one at a time."""
-        batch = Batch(commands, stop_on_failure, on_start, on_end)
-        self.run(batch)
+        with Activity("running jobs", total=len(commands)) as activity:
+
+            def ended(number: int, code: int) -> None:
+                activity.done += 1
+                if on_end is not None:
+                    on_end(number, code)
+
+            batch = Batch(commands, stop_on_failure, on_start, ended)
+            self.run(batch)
         return batch.codes
 
     def run(self, batch: Batch) -> None:
@@ -57,10 +67,10 @@ class Serial(Launcher):
 
 
 class Joblib(Launcher):
-    """As many commands at a time as asked for, on this machine.
+    """As many commands at a time as asked for, on this machine: each has its share of the cores, and one GPU.
 
     Args:
-        jobs: at a time; -1: as many as there are cores, -2: one less, and so on.
+        jobs: at a time; -1: as many as there are GPUs, or cores where there are none; -2: one less, and so on.
     """
 
     def __init__(self, jobs: int = -1) -> None:
@@ -71,11 +81,23 @@ class Joblib(Launcher):
 
     def run(self, batch: Batch) -> None:
         joblib = import_module("joblib")
-        jobs = max(1, min(joblib.effective_n_jobs(self.jobs), len(batch.commands)))
-        threads = _threads(joblib.cpu_count() // jobs)
+        cards = gpus_here()
+        room = self.jobs if self.jobs > 0 else (len(cards) or cores()) + 1 + self.jobs
+        jobs = max(1, min(room, len(batch.commands)))
+        threads = _threads(cores() // jobs)
+        places: Queue[dict[str, str]] = Queue()
+        for place in range(jobs):
+            card = {"CUDA_VISIBLE_DEVICES": cards[place % len(cards)]} if cards else {}
+            places.put(threads | card)
+
+        def run(number: int) -> None:
+            place = places.get()
+            batch.run(number, place, beside=jobs > 1)
+            places.put(place)
+
         with batch.signals(), joblib.parallel_config(backend="threading"):
             joblib.Parallel(n_jobs=jobs, batch_size=1)(
-                joblib.delayed(batch.run)(number, threads) for number in range(len(batch.commands))
+                joblib.delayed(run)(number) for number in range(len(batch.commands))
             )
 
 
@@ -85,14 +107,15 @@ class Ray(Launcher):
     Args:
         address: of the cluster, or "auto"; null: a cluster on this machine, for this call.
         cpus: that a command takes, >= 1.
-        gpus: that a command takes, >= 0; shares such as 0.5 are allowed.
+        gpus: that a command takes, >= 0; shares such as 0.5 are allowed; null: one where this machine has GPUs.
     """
 
-    def __init__(self, address: str | None = None, cpus: int = 1, gpus: float = 0) -> None:
+    def __init__(self, address: str | None = None, cpus: int = 1, gpus: float | None = None) -> None:
         at_least("launcher.cpus", cpus, 1)
-        if not gpus >= 0:
-            raise PodiumError(f"launcher.gpus must be at least 0, got {gpus}")
-        self.address, self.cpus, self.gpus = address, cpus, gpus
+        if gpus is not None and not gpus >= 0:
+            raise PodiumError(f"launcher.gpus must be at least 0 or null, got {gpus}")
+        self.address, self.cpus = address, cpus
+        self.gpus = min(1, len(gpus_here())) if gpus is None else gpus
         _need("ray")
 
     def run(self, batch: Batch) -> None:
@@ -218,7 +241,7 @@ def _tasks(batch: Batch, notes: Path, cpus: int) -> list[tuple[Any, ...]]:
 
 
 def _threads(count: int) -> dict[str, str]:
-    return {THREADS: os.environ.get(THREADS, str(max(1, count)))}
+    return {SHARE: os.environ.get(SHARE, str(max(1, count)))}
 
 
 def _of_ray(ray: Any, task: Any) -> Attended:

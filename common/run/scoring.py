@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.activity import counted
 from common.data import predictions
 from common.data.module import ImageData
 from common.model.classifier import ImageClassifier
@@ -75,7 +76,7 @@ def predict_rows(
     device = device_of(accelerator)
     module.to(device)
     together = data.together()
-    for start in range(0, len(rows), together):
+    for start in counted(range(0, len(rows), together), "predicting", len(rows), each=together):
         items = [(0, int(row)) for row in rows[start : start + together]]
         with torch.inference_mode():
             batch = data.valid_images.__getitems__(items)

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.utils import get_class
 from rich.console import Console
 
+from common.activity import Activity
 from common.build import build
 from common.data.module import ImageData
 from common.errors import PodiumError
@@ -97,7 +98,8 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
     data_class: type[ImageData] = get_class(data["_target_"])  # type: ignore[assignment]
     if not root.is_dir():
         print(f"no data.root given: drawing sample data in {root}", flush=True)
-        data_class.write_sample(root)
+        with Activity("drawing sample data"):
+            data_class.write_sample(root)
     else:
         print(f"no data.root given: using the sample data in {root}", flush=True)
     return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}
@@ -139,7 +141,8 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     """Scores, pictures and report of the whole run, then `done`."""
     last = [run / "jobs" / job.name for job in waves[-1]]
     write_members(run, [Member(job) for job in last])
-    write_scores(run, waves)
+    with Activity("scoring"):
+        write_scores(run, waves)
     config = folder.load_config(last[0])
     module = load_module(config, last[0] / "best.ckpt")
     parameters = sum(parameter.numel() for parameter in module.net.parameters())
@@ -147,7 +150,8 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     name = config["model"].get("name") or type(module.net).__name__
     model = {"name": name, "parameters": parameters, "megabytes": round(size / 1e6, 2)}
     folder.write_json(run / "model.json", model | ({"models": len(last)} if len(last) > 1 else {}))
-    draw(run, last)
+    with Activity("drawing pictures"):
+        draw(run, last)
     first_folds = next((wave for wave in waves if wave[0].config["job"]["fold"] is not None), None)
     if first_folds is not None:
         names = class_names(run / "jobs" / first_folds[0].name)  # stages may have classes of their own

@@ -4,8 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+from common.activity import duration
 from common.callbacks.checkpoints import Stopped
-from common.callbacks.progress import duration
 from common.errors import PodiumError
 from common.run import folder, out_of_fold
 from common.run.batch import ASKED_TO_STOP

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common import doctor
-from common.doctor import Finding, check_opencv, check_packages, check_threads, examine, show
+from common import cores, doctor
+from common.doctor import Finding, check_opencv, check_packages, check_precision, check_threads, examine, show
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,16 +68,42 @@ def install(folder: Path, name: str, version: str) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
-@pytest.mark.parametrize(("limit", "state"), [([], "ok"), ([50_000, 100_000], "warn"), ([10**9, 10], "ok")])
-def test_a_container_with_less_cpu_than_it_shows_is_warned_of(
-    monkeypatch: pytest.MonkeyPatch, limit: list[int], state: str
+@pytest.mark.parametrize(
+    ("limit", "here"), [("max 100000", None), ("50000 100000", 1), ("1000000000 10", None), (None, None)]
+)
+def test_no_more_cores_count_than_a_container_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None, here: int | None
 ):
-    monkeypatch.setattr(doctor, "read_numbers", lambda path: limit)
-    finding = check_threads()
-    assert finding.state == state
-    if state == "warn":
-        assert "may use 0.5 at a time" in finding.found
-        assert finding.mend == "ARGS=trainer.threads=1"
+    bound = len(os.sched_getaffinity(0))
+    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    assert cores.cores() == (here or bound)
+    assert ("may use 0.5 cores" in check_threads().found) == (limit == "50000 100000")
+
+
+def test_a_job_beside_others_counts_its_share(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(cores.SHARE, "1")
+    assert cores.cores() == 1
+    monkeypatch.setenv(cores.SHARE, "1000000")  # said for a larger host
+    assert cores.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delenv(cores.SHARE)
+
+
+@pytest.mark.parametrize(("visible", "named"), [("0,1", ["0", "1"]), ("", []), ("-1", []), ("GPU-7a, 3", ["GPU-7a", "3"])])
+def test_gpus_are_those_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, visible: str, named: list[str]):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert cores.gpus() == named
+
+
+def test_the_doctor_says_which_precisions_this_machine_has(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    for has in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        found = check_precision().found
+        assert found.startswith("32-true") and ("bf16-mixed" in found) == has
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")

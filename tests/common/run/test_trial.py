@@ -1,13 +1,14 @@
 """The trial takes the fastest candidate, once for each model and machine."""
 
 import json
+import time
 
 import pytest
 import torch
 
 from common.callbacks.freeze import Freeze
 from common.model.classifier import ImageClassifier
-from common.run import folder, trial
+from common.run import fit, folder, trial
 from common.run.job import run_job
 from common.run.stages import jobs_of
 from tests.toys import CLASSES
@@ -40,7 +41,9 @@ def choose(net, precision=None, memory_format="auto", steps=2):
     return trial.choose(net, 8, torch.device("cpu"), precision, memory_format, steps, threads=1)
 
 
-def test_the_choice_is_the_fastest_that_is_worth_it():
+def test_the_choice_is_the_fastest_that_is_worth_it(monkeypatch):
+    monkeypatch.setattr(trial, "_computes", lambda numbers, device: True)
+    monkeypatch.setattr(trial, "HOPELESS", float("inf"))
     choice = choose(module())
     speeds = choice["images_per_second"]
     assert set(speeds) == {
@@ -50,6 +53,87 @@ def test_the_choice_is_the_fastest_that_is_worth_it():
     }
     worth = {name: speed / (1 if name.startswith("32") else trial.WORTH) for name, speed in speeds.items()}
     assert f"{choice['precision']} {choice['memory_format']}" == max(worth, key=worth.get)
+
+
+def test_what_the_processor_cannot_compute_is_not_tried(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert {name.split()[0] for name in choose(module())["images_per_second"]} == {"32-true"}
+    chosen = choose(module(), precision="bf16-mixed")  # by hand, all the same, and with a word about it
+    assert chosen["precision"] == "bf16-mixed"
+    assert "emulation" in trial.described(chosen, torch.device("cpu"))
+
+
+class Clock:
+    """Time passes in a network's layers alone: so long in each of them, by candidate."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds, self.steps = 0.0, seconds, []
+
+    def __call__(self):
+        return self.now
+
+    def candidates(self, *names):
+        return [self._candidate(*name.split()) for name in names]
+
+    def _candidate(self, precision, layout):
+        made = trial.Candidate(module(), torch.device("cpu"), precision, layout)
+
+        def layer(part, given):
+            self.now += self.seconds[made.name] * len(given[0]) / len(list(made.net.modules()))
+
+        def begins(part, given):
+            self.steps.append((made.name, len(given[0])))
+
+        made.net.register_forward_pre_hook(begins)
+        for part in made.net.modules():
+            part.register_forward_pre_hook(layer)
+        return made
+
+
+def race(clock, names, training=lambda each: 1e9, most=64, steps=3):
+    return trial.race(clock.candidates(*names), (1, 16, 16), most, steps, training, clock)
+
+
+A, B, C, D = "32-true contiguous", "32-true channels_last", "bf16-mixed contiguous", "bf16-mixed channels_last"
+
+
+def test_what_is_hopeless_is_given_up_within_its_first_step():
+    """B takes 50 times as long as A: it is stopped after about three times A's step."""
+    clock = Clock({A: 0.01, B: 0.5, C: 0.01})
+    speeds, taken = race(clock, [A, B, C])
+    assert set(speeds) == {A, C} and speeds[A] == pytest.approx(100, rel=0.01)
+    assert [name for name, _ in clock.steps].count(B) == 1
+    images = max(count for _, count in clock.steps)
+    in_a_layer = 0.5 * images / 7  # which is not interrupted
+    assert taken < (2 * 4 + 3) * 0.01 * images + in_a_layer + 0.1
+
+
+@pytest.mark.parametrize("each", [0.001, 0.02, 0.1, 0.5, 2.0, 30.0])  # seconds an image
+def test_a_trial_takes_20_seconds_at_most_and_a_twentieth_of_the_training_or_three_seconds(each):
+    for images in (100, 2_000, 1_000_000):
+        clock = Clock(dict.fromkeys((A, B, C, D), each))
+        speeds, taken = race(clock, [A, B, C, D], lambda one, images=images: images * one)
+        allowed = min(trial.MOST, max(trial.ALWAYS, 0.05 * images * each))
+        layer = 64 * each / 7  # what is under way is not interrupted within a layer
+        assert taken <= max(allowed, trial.FIRST * each) + layer
+        assert A in speeds
+
+
+def test_where_there_is_time_every_candidate_is_timed_as_often_as_asked():
+    clock = Clock(dict.fromkeys((A, B, C, D), 0.001))
+    race(clock, [A, B, C, D], steps=3)
+    assert [clock.steps.count((name, 64)) for name in (A, B, C, D)] == [4] * 4
+
+
+def test_the_training_is_predicted_by_the_bound_that_ends_it_first():
+    bounds = {"max_epochs": None, "max_steps": None, "max_time": None, "accumulate_grad_batches": 2}
+    for given, seconds in [
+        ({"max_epochs": 3}, 3 * 100 * 0.5),
+        ({"max_steps": 7}, 7 * 2 * 8 * 0.5),
+        ({"max_time": "01:01:01:01"}, 90061),
+        ({"max_epochs": 3, "max_time": "00:00:00:09"}, 9),
+    ]:
+        assert fit._predicted(bounds | given, 100, 0.5, 8) == seconds
 
 
 def test_the_model_is_not_trained_and_an_earlier_trial_is_recalled(cache):
@@ -82,13 +166,13 @@ def test_what_is_frozen_is_not_timed_as_if_it_learned(cache):
     net = module()
     whole = choose(net)
     Freeze(["backbone"]).set_learning(net, False)
-    candidate = trial.Candidate(net, (4, 1, 16, 16), torch.device("cpu"), "32-true", "contiguous")
+    candidate = trial.Candidate(net, torch.device("cpu"), "32-true", "contiguous")
     state = {name: value.clone() for name, value in candidate.net.state_dict().items()}
     learning = []
     candidate.net.zero_grad = lambda **_: learning.extend(
         name for name, parameter in candidate.net.named_parameters() if parameter.grad is not None
     )
-    candidate.step()
+    candidate.step(4, (1, 16, 16), None, time.perf_counter)
     assert learning == ["6.weight", "6.bias"]
     assert all(torch.equal(value, state[name]) for name, value in candidate.net.state_dict().items())
     assert choose(net) != whole and len(list(cache.iterdir())) == 2
@@ -111,13 +195,13 @@ def test_a_job_freezes_before_its_trial(toy, tmp_path, monkeypatch):
 
 
 def test_a_trial_takes_no_more_images_than_it_needs(monkeypatch):
-    shapes = []
-    plain = trial.Candidate.__init__
+    counts = []
+    plain = trial.Candidate.step
 
-    def remember(self, net, shape, *others):
-        shapes.append(shape)
-        plain(self, net, shape, *others)
+    def remember(self, images, *others):
+        counts.append(images)
+        return plain(self, images, *others)
 
-    monkeypatch.setattr(trial.Candidate, "__init__", remember)
+    monkeypatch.setattr(trial.Candidate, "step", remember)
     trial.choose(module(), 2048, torch.device("cpu"), "32-true", "auto", 1, threads=1)
-    assert shapes == [(128, 1, 16, 16)] * 2
+    assert max(counts) <= 128
