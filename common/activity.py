@@ -20,7 +20,11 @@ TOLD_AT = (10.0, 30.0, 60.0)  # seconds of an activity
 TOLD_EVERY = 300.0  # seconds, after these
 SHOWN_AFTER = 1.0  # seconds: what is done sooner does not flicker on a terminal
 BAR = 24  # characters
-FURTHER = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # not 0 in all but one of the processes that train one model
+FURTHER = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "SLURM_PROCID",
+)  # not 0 in all but one of the processes that train one model
 
 
 class Activity:
@@ -155,7 +159,10 @@ class _Speaker:
 
     def _run(self, wake: threading.Event) -> None:
         while not wake.wait(1.0):
-            with self.lock, suppress(OSError, ValueError):  # a pipe that nobody reads, a stream that is closed
+            with (
+                self.lock,
+                suppress(OSError, ValueError),
+            ):  # a pipe that nobody reads, a stream that is closed
                 if not wake.is_set() and self.activities and not self.pauses:
                     self._tell()
 
@@ -243,4 +250,6 @@ def _cut(text: str, width: int) -> str:
 
 
 _speaker = _Speaker()
-os.register_at_fork(after_in_child=_speaker.__init__)  # the thread does not go with it, nor who holds the lock
+os.register_at_fork(
+    after_in_child=_speaker.__init__
+)  # the thread does not go with it, nor who holds the lock

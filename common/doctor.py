@@ -172,7 +172,6 @@ def check_threads() -> Finding:
 
 
 def check_precision() -> Finding:
-    import torch
 
     from common.run.parts import device_of
     from common.run.trial import computed

@@ -1,6 +1,5 @@
 """What a run ran on, so that its figures can be judged later."""
 
-import os
 import platform
 import re
 import shlex

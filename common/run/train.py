@@ -64,7 +64,8 @@ def train(config: dict[str, Any]) -> Path:
                 run_alone(run, first)
             else:
                 run_waves(run, waves, launcher, stop_on_failure=config["on_failure"] == "stop")
-            finish(run, waves)
+            with Activity("writing scores, pictures and report"):
+                finish(run, waves)
     print_summary(run, Console(highlight=False))
     return run
 
@@ -141,8 +142,7 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     """Scores, pictures and report of the whole run, then `done`."""
     last = [run / "jobs" / job.name for job in waves[-1]]
     write_members(run, [Member(job) for job in last])
-    with Activity("scoring"):
-        write_scores(run, waves)
+    write_scores(run, waves)
     config = folder.load_config(last[0])
     module = load_module(config, last[0] / "best.ckpt")
     parameters = sum(parameter.numel() for parameter in module.net.parameters())
@@ -150,8 +150,7 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     name = config["model"].get("name") or type(module.net).__name__
     model = {"name": name, "parameters": parameters, "megabytes": round(size / 1e6, 2)}
     folder.write_json(run / "model.json", model | ({"models": len(last)} if len(last) > 1 else {}))
-    with Activity("drawing pictures"):
-        draw(run, last)
+    draw(run, last)
     first_folds = next((wave for wave in waves if wave[0].config["job"]["fold"] is not None), None)
     if first_folds is not None:
         names = class_names(run / "jobs" / first_folds[0].name)  # stages may have classes of their own

@@ -90,7 +90,9 @@ def test_a_job_beside_others_counts_its_share(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(cores.SHARE)
 
 
-@pytest.mark.parametrize(("visible", "named"), [("0,1", ["0", "1"]), ("", []), ("-1", []), ("GPU-7a, 3", ["GPU-7a", "3"])])
+@pytest.mark.parametrize(
+    ("visible", "named"), [("0,1", ["0", "1"]), ("", []), ("-1", []), ("GPU-7a, 3", ["GPU-7a", "3"])]
+)
 def test_gpus_are_those_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, visible: str, named: list[str]):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert cores.gpus() == named

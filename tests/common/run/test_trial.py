@@ -94,7 +94,12 @@ def race(clock, names, training=lambda each: 1e9, most=64, steps=3):
     return trial.race(clock.candidates(*names), (1, 16, 16), most, steps, training, clock)
 
 
-A, B, C, D = "32-true contiguous", "32-true channels_last", "bf16-mixed contiguous", "bf16-mixed channels_last"
+A, B, C, D = (
+    "32-true contiguous",
+    "32-true channels_last",
+    "bf16-mixed contiguous",
+    "bf16-mixed channels_last",
+)
 
 
 def test_what_is_hopeless_is_given_up_within_its_first_step():
