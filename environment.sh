@@ -70,11 +70,35 @@ print(*(requirement for name in sys.argv[1].split(",") for requirement in lists[
 END
     set -- ${2:+"$2"} -c constraints.txt -r "$folder/requirements.txt"
     # pip too where uv fails: pip's settings may name mirrors that uv does not know
-    if has_uv && UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" uv pip install -q --python "$python" "$@"; then
+    export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
+    if has_uv && while_telling uv pip install $([ -t 1 ] || echo -q) --python "$python" "$@"; then
         return
     fi
     [ -t 1 ] || set -- -qq "$@"
-    "$python" -m pip install --disable-pip-version-check "$@"
+    while_telling "$python" -m pip install --disable-pip-version-check "$@"
+}
+
+while_telling() { # runs a command; a file or pipe, where it says nothing itself, gets a line now and then
+    if [ -t 1 ]; then
+        "$@"
+        return
+    fi
+    (
+        trap 'kill "$sleeper"; exit' TERM
+        passed=0
+        for pause in 10 20 30 300 300 300 300 300 300 300 300 300 300; do
+            sleep "$pause" &
+            sleeper=$!
+            wait "$sleeper"
+            passed=$((passed + pause))
+            echo "still installing, $passed s so far"
+        done
+    ) 9>&- & # not the lock: it ends with us
+    teller=$!
+    code=0
+    "$@" || code=$?
+    kill "$teller" 2>/dev/null || :
+    return "$code"
 }
 
 has_uv() { command -v uv >/dev/null; }

@@ -243,6 +243,7 @@ LONG = {  # verb → what it does while nothing in it says more
     "blend": "blending",
     "export": "exporting",
     "bench": "measuring",
+    "doctor": "examining this machine",
 }
 
 HELP = f"""python -m common <verb> key=value …, or make <verb> COMP=<competition> DATA=<folder> ARGS="key=value …"

@@ -113,6 +113,9 @@ class _Speaker:
     """The activities under way, and the thread that tells of them as long as there are any."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.lock = threading.RLock()
         self.activities: list[Activity] = []
         self.thread: threading.Thread | None = None
@@ -170,9 +173,8 @@ class _Speaker:
         out = sys.stdout
         if is_terminal(out):
             if time.monotonic() - self.activities[-1].began >= SHOWN_AFTER and not self.mid_line:
-                self.erase()
-                text = self.activities[-1].text(with_bar=True)
-                self._write(out, _cut(text, shutil.get_terminal_size().columns - 1))
+                text = _cut(self.activities[-1].text(with_bar=True), shutil.get_terminal_size().columns - 1)
+                self._write(out, f"\r{text}\x1b[K")
                 self.drawn = True
             return
         now, told = time.monotonic(), False
@@ -251,5 +253,5 @@ def _cut(text: str, width: int) -> str:
 
 _speaker = _Speaker()
 os.register_at_fork(
-    after_in_child=_speaker.__init__
+    after_in_child=_speaker.reset
 )  # the thread does not go with it, nor who holds the lock
