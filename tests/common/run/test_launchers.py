@@ -69,6 +69,41 @@ def test_a_command_runs_in_this_folder_with_this_path_and_a_share_of_the_threads
         assert (tmp_path / f"{name}.txt").read_text() == f"{tmp_path}|{share}\n"
 
 
+TOGETHER = """
+import os, sys, time
+name, other = sys.argv[1:]
+open(name, "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+while not os.path.exists(other):
+    time.sleep(0.02)
+print(name * 3)
+"""
+
+
+@pytest.mark.parametrize(("here", "cards"), [("0,1", {"0", "1"}), ("3", {"3"}), ("", {""})])
+def test_each_job_beside_others_has_one_gpu(here, cards, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", here)
+    assert Joblib(jobs=2)([[*python(TOGETHER), *names] for names in ("ab", "ba")]) == [0, 0]
+    assert {(tmp_path / name).read_text() for name in "ab"} == cards
+
+
+def test_as_many_jobs_as_there_are_gpus_unless_a_number_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    running, most = [], []
+    code = "import time; time.sleep(0.1)"
+    launcher = Joblib()
+    launcher(
+        [python(code)] * 3,
+        on_start=lambda number: (running.append(number), most.append(len(running))),
+        on_end=lambda number, code: running.remove(number),
+    )
+    assert max(most) == 1
+
+
+def test_what_jobs_beside_each_other_print_comes_through_line_by_line(capsys):
+    Joblib(jobs=2)([[*python(TOGETHER), *names] for names in ("ab", "ba")])
+    assert sorted(capsys.readouterr().out.splitlines()) == ["aaa", "bbb"]
+
+
 def test_threads_that_are_set_already_stay(tmp_path, monkeypatch):
     monkeypatch.setenv("PODIUM_THREADS", "7")
     Joblib(jobs=2)([["sh", "-c", "echo $PODIUM_THREADS > a"], ["true"]])
