@@ -252,6 +252,8 @@ def _cut(text: str, width: int) -> str:
 
 
 _speaker = _Speaker()
-os.register_at_fork(
-    after_in_child=_speaker.reset
-)  # the thread does not go with it, nor who holds the lock
+os.register_at_fork(  # the thread does not go with it, so it must not be writing, nor hold the lock
+    before=lambda: _speaker.lock.acquire(),
+    after_in_parent=lambda: _speaker.lock.release(),
+    after_in_child=_speaker.reset,
+)
