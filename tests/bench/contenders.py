@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from common.build import build
+from common.cores import cores
 from common.data.image_views import ImageViews
 from common.data.images import read
 from common.data.module import ImageData
@@ -62,7 +63,7 @@ class Contenders:
             self.config["model"] = {**config["model"], "pretrained": "none"}
         self.images, self.out = images, out
         self.device = parts.device_of(config["trainer"]["accelerator"])
-        torch.set_num_threads(config["trainer"]["threads"] or os.cpu_count() or 1)
+        torch.set_num_threads(config["trainer"]["threads"] or cores())
         self.data = parts.make_data(self.config, out)
         self.data.setup()
         epoch = len(self.data.rows("train")) // self.data.batch_size

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from common.build import build
+from common.cores import cores
 from common.data.images import fit_to, read
 from common.data.pixels import Packed, Pixels
 from common.errors import PodiumError
@@ -149,7 +150,7 @@ def plain_access(files: Sequence[Path], index: GntIndex, order: Sequence[int]) -
 
 def resnet_speed(steps: int = 6) -> float:
     """Images a second of a plain ResNet-18 that trains on one batch."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(cores())
     part = {"_target_": "common.model.backbones.timm_model", "name": "resnet18"}
     net = build(part, num_classes=100, in_channels=1, image_size=(64, 64))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.cores import cores
 from common.errors import PodiumError
 from common.run import launchers
 from common.run.attend import Attended, follow
@@ -64,7 +65,7 @@ def test_codes_come_back_in_order_and_no_crash_keeps_the_others_from_running(lau
 def test_a_command_runs_in_this_folder_with_this_path_and_a_share_of_the_threads(launcher, tmp_path):
     code = "import os, common; print(os.getcwd(), os.environ.get('PODIUM_THREADS'), file=open('{}.txt', 'w'), sep='|')"
     assert launcher()([python(code.format(name)) for name in "ab"]) == [0, 0]
-    share = "None" if launcher is Serial else {Joblib: os.cpu_count() // 2}.get(type(launcher()), 1)
+    share = "None" if launcher is Serial else {Joblib: max(1, cores() // 2)}.get(type(launcher()), 1)
     for name in "ab":
         assert (tmp_path / f"{name}.txt").read_text() == f"{tmp_path}|{share}\n"
 
@@ -112,7 +113,7 @@ def test_threads_that_are_set_already_stay(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("launcher", [launcher for launcher in LAUNCHERS if launcher.id != "slurm"])
 def test_after_a_failure_nothing_more_is_started_if_so_asked(launcher, tmp_path):
-    made = launcher() if launcher is not ray else ray(cpus=os.cpu_count())
+    made = launcher() if launcher is not ray else ray(cpus=cores())
     if isinstance(made, Joblib):
         made = Joblib(jobs=1)
     started = []
