@@ -1,6 +1,5 @@
 """Launchers: exit codes in order, whatever happens to a command, and nothing that outlives the one who launched it."""
 
-import os
 import signal
 import subprocess
 import sys
