@@ -1,7 +1,6 @@
 """How the service ends: no client's connection is reset, and none keeps the process alive."""
 
 import asyncio
-import select
 import socket
 import time
 from contextlib import suppress
@@ -27,37 +26,41 @@ class Server(uvicorn.Server):
         self.limits = limits
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listener in sockets or []:
-            await _accept_the_last(listener)
+        last = [connection for listener in sockets or [] for connection in _last_of(listener)]
         for server in self.servers:
             server.close()
-        connections: set[Bounded] = self.server_state.connections  # type: ignore[assignment]
-        for one in connections:
-            one.leave()
-        begin = time.monotonic()
-        while connections and not self.force_exit and (since := time.monotonic() - begin) < self.longest:
+        for connection in last:
+            with suppress(OSError):  # it has gone
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await self._finish(self.server_state.connections)  # type: ignore[arg-type]
+        await super().shutdown(sockets)
+
+    async def _finish(self, connections: set[Bounded]) -> None:
+        """Until there are none: answer the requests that come in time."""
+        begin, longest = time.monotonic(), max(RUDE, self.limits.answer_seconds) + 1
+        while not self.force_exit and (since := time.monotonic() - begin) < longest:
             for one in list(connections):
+                one.leave()
                 if since > RUDE and not one.waits:
                     one.refuse(503, "the service is being stopped", state="stopped")
                 elif since > QUIET:
                     one.shutdown()  # where there is no request
             await asyncio.sleep(0.02)
+            if not connections:
+                return
         for one in list(connections):
             one.transport.abort()
-        await super().shutdown(sockets)
 
-    @property
-    def longest(self) -> float:
-        """Seconds, at most, until all connections are closed."""
-        return max(RUDE, self.limits.answer_seconds) + 1
+    def _protocol(self) -> asyncio.Protocol:
+        return Bounded(self.config, self.server_state, self.lifespan.state, asyncio.get_running_loop())
 
 
-async def _accept_the_last(listener: socket.socket) -> None:
-    """Take the connections that wait, and let the kernel refuse those to come."""
-    waiting = select.poll()
-    waiting.register(listener, select.POLLIN)
-    until = time.monotonic() + 1  # with no file left to open, none can be taken
-    while waiting.poll(0) and time.monotonic() < until:
-        await asyncio.sleep(0)
+def _last_of(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait in a listening socket; the kernel refuses those to come."""
+    found = []
+    with suppress(OSError):  # BlockingIOError: that was all; or no file is left to open
+        while True:
+            found.append(listener.accept()[0])
     with suppress(OSError):  # not everywhere
         listener.shutdown(socket.SHUT_RDWR)
+    return found
