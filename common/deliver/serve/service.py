@@ -10,6 +10,7 @@ import numpy as np
 from starlette.requests import Request
 
 from common.cores import cores
+from common.deliver.serve.aside import Aside
 from common.deliver.serve.batching import Batcher
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.metrics import Metrics
@@ -36,6 +37,7 @@ class Service:
         self.batcher = Batcher(source.load, batch_size, limits.requests, self.metrics.batches.observe)
         self.metrics.ready.set_function(lambda: self.batcher.ready)
         self.threads = ThreadPoolExecutor(cores(), thread_name_prefix="prepare")
+        self.aside = Aside()
         self.working = 0
         self.held = 0  # bytes of uploads that are not whole yet
 
@@ -46,6 +48,7 @@ class Service:
         """Answer what was accepted, then stop."""
         self.batcher.close()
         self.threads.shutdown()
+        self.aside.close()
 
     @property
     def model(self) -> Model:
