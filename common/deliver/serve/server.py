@@ -18,6 +18,7 @@ from common.deliver.serve.hosts import check_host
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.protocol import Bounded
 from common.deliver.serve.served import find
+from common.deliver.serve.sieve import sieved
 from common.deliver.serve.stopping import Server
 from common.errors import PodiumError
 
@@ -64,8 +65,9 @@ def serve(options: Serve) -> None:
     address = f"[{host}]" if ":" in host else host
     sample = " (trained on SAMPLE DATA)" if source.sample else ""
     print(f"{source.competition}{sample} from {source.path}: http://{address}:{port}", flush=True)
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    run(app, listener)
+    with sieved():
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        run(app, listener)
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
