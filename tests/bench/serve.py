@@ -151,7 +151,7 @@ def service(options: Serve, batch_size: int) -> Iterator[At]:
             raise PodiumError(f"the service did not start: {said}")
         at = At(int(said.rsplit(":", 1)[1]), process)
         with socket.create_connection(("127.0.0.1", at.port)) as connection:
-            while exchange(connection, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n") != 200:
+            while exchange(connection, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n") != 200:
                 if process.poll() is not None:
                     raise PodiumError("the service ended while it loaded the model")
                 time.sleep(0.2)
@@ -208,7 +208,7 @@ def ask(
         connection = socket.create_connection(("127.0.0.1", at.port))
         while (number := next_number()) is not None:
             body = pictures[number % len(pictures)]
-            head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            head = f"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
             begin = time.perf_counter()
             try:
                 status = exchange(connection, head.encode() + body)

@@ -1,5 +1,6 @@
 """The page at `/`: its files, examples to try, and heat maps."""
 
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",  # nor do pages from elsewhere show these files
     "cache-control": "no-cache",  # asked each time, and not sent again unless changed
 }
 
@@ -45,22 +47,24 @@ def add_page(app: FastAPI, service: Service) -> None:
     @app.get("/page/settings", include_in_schema=False)
     async def settings() -> Any:
         """What the page shows besides what /info says."""
-        return await service.in_thread(page.settings)
+        await page.make("examples", "heat_map")
+        return page.settings()
 
     @app.get("/page/examples/{number}", include_in_schema=False)
     async def example(number: int) -> Response:
-        found = await service.in_thread(lambda: page.examples)
-        if not 0 <= number < len(found):
+        await page.make("examples")
+        if not 0 <= number < len(page.examples):
             raise Refused(404, "there is no such example")
-        return Response(found[number].jpeg, media_type="image/jpeg")
+        return Response(page.examples[number].jpeg, media_type="image/jpeg", headers=HEADERS)
 
     @app.post("/page/heat", include_in_schema=False)
     async def heat(request: Request, label: Annotated[int, Query(ge=0)]) -> Response:
         """A PNG of what the model sees of the picture, coloured where it speaks for the class."""
+        _ = service.model
+        service.aside.check()
         data = await service.upload(request, FIELD)
-        with service.place():
-            async with service.in_time():
-                return Response(await service.in_thread(page.heat, data, label), media_type="image/png")
+        async with service.in_time():
+            return Response(await service.aside.run(page.heat, data, label), media_type="image/png")
 
     @app.get("/page/{name}", include_in_schema=False)
     async def file(name: str, request: Request) -> Response:
@@ -68,10 +72,16 @@ def add_page(app: FastAPI, service: Service) -> None:
 
 
 class _Page:
-    """What the paths share; made when it is first asked for."""
+    """What the paths share; made when it is first asked for, in the thread that no prediction waits for."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
+
+    async def make(self, *names: str) -> None:
+        """Those of the properties below that are still to be made."""
+        _ = self.service.model
+        if not set(names) <= set(vars(self)):
+            await self.service.aside.run(lambda: [getattr(self, name) for name in names])
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -82,15 +92,17 @@ class _Page:
     @cached_property
     def heat_map(self) -> Any:
         """A HeatMap of the first model, or why there is none: «exported», «no_map»."""
-        ensemble = self.service.model.ensemble
-        if ensemble is None:
+        model = self.service.model
+        if model.ensemble is None:
             return "exported"
 
         from common.deliver.page.heat_map import HeatMap, NoMap  # torch, which exported files go without
 
+        module = model.ensemble.modules[0]
+        if model.probabilities == model.ensemble.probabilities:  # no graph does it in their place
+            module = deepcopy(module)  # one would note what the other computes
         try:
-            with self.service.batcher.lock:
-                return HeatMap(ensemble.modules[0])
+            return HeatMap(module)
         except NoMap:
             return "no_map"
 
@@ -119,8 +131,7 @@ class _Page:
         sides = shape(data) if stretched else seen["size"]
         larger = {**seen, "size": [max(1, round(side * SIDE / max(sides))) for side in sides]}
         fitted, picture = prepare(data, [seen, larger], self.service.limits)
-        with self.service.batcher.lock:
-            heat = heat_map(fitted, label)
+        heat = heat_map(fitted, label)
 
         from common.deliver.page.heat_map import overlay
 

@@ -1,6 +1,6 @@
 """The HTTP service: which paths there are, and what each says."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from common.deliver.page.routes import add_page
 from common.deliver.serve.contract import Contract, contract_of
+from common.deliver.serve.hosts import Hosts
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.metrics import Measured
 from common.deliver.serve.pictures import TYPES
@@ -32,8 +33,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 BUSY: dict[int | str, dict[str, Any]] = {503: REFUSALS[503]}
 
 
-def create_app(source: Source, limits: Limits, batch_size: int = 16) -> FastAPI:
+def create_app(
+    source: Source, limits: Limits, batch_size: int = 16, hosts: Sequence[str] = ()
+) -> FastAPI:
     """The service as an ASGI application; `app.state.service` is what its paths share.
+
+    hosts: whose name it answers to, besides this machine's, see hosts.py.
 
     Its page of documentation is switched off, since that loads scripts from elsewhere; `/openapi.json` is there.
     """
@@ -49,6 +54,7 @@ def create_app(source: Source, limits: Limits, batch_size: int = 16) -> FastAPI:
         title=f"Podium: {source.competition}", version="1", docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service = service
+    app.add_middleware(Hosts, hosts=hosts)
     app.add_middleware(Measured, metrics=service.metrics)
     _add_errors(app)
     _add_common(app, service)

@@ -34,7 +34,6 @@ class Batcher:
 
     Attributes:
         model: None until it is loaded.
-        lock: is held while the model computes; whoever else uses the model holds it too.
         error: what ended the thread before its time; with no model, what kept it from being loaded.
     """
 
@@ -49,7 +48,6 @@ class Batcher:
         self.batch_size = batch_size
         self.on_batch = on_batch
         self.model: Model | None = None
-        self.lock = threading.Lock()
         self.error: BaseException | None = None
         self.waiting: queue.Queue[tuple[list[np.ndarray], Future[np.ndarray]] | None] = queue.Queue(capacity)
         self.closed = False
@@ -143,9 +141,8 @@ class Batcher:
     def _answer(self, model: Model, batch: list[tuple[list[np.ndarray], "Future[np.ndarray]"]]) -> None:
         pictures, futures = zip(*batch, strict=True)
         try:
-            with self.lock:
-                begin = time.monotonic()
-                rows = model.probabilities([np.stack(kind) for kind in zip(*pictures, strict=True)])
+            begin = time.monotonic()
+            rows = model.probabilities([np.stack(kind) for kind in zip(*pictures, strict=True)])
             if len(rows) != len(futures) or not np.isfinite(rows).all():
                 raise ValueError(
                     f"{len(futures)} pictures were not answered by as many rows of finite numbers"

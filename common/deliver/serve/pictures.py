@@ -15,8 +15,7 @@ from common.deliver.serve.refused import Refused
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")  # of the same, in HTTP
 
-# `check` is stricter, and a client has no business with the log
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")  # a client has no business with the log; `check` is stricter
 
 
 def prepare(data: bytes, preprocessings: list[dict[str, Any]], limits: Limits) -> list[np.ndarray]:

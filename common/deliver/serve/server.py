@@ -6,16 +6,20 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from math import ceil
 
 import uvicorn
 from fastapi import FastAPI
 
 from common.config.schema import at_least
+from common.cores import cores
 from common.deliver.serve.app import create_app
 from common.deliver.serve.connections import Idle
+from common.deliver.serve.hosts import check_host
 from common.deliver.serve.limits import Limits
+from common.deliver.serve.protocol import Bounded
 from common.deliver.serve.served import find
+from common.deliver.serve.sieve import sieved
+from common.deliver.serve.stopping import Server
 from common.errors import PodiumError
 
 
@@ -29,6 +33,8 @@ class Serve:
     tta: bool = False  # with the recipe's test-time views, which take as many times longer
     host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it
     port: int = 8000  # 0: any that is free
+    # Names by which it is asked besides this machine's own, without a port: a.example, an address that leads here; *: all
+    hosts: list[str] = field(default_factory=list)
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores
     limits: Limits = field(default_factory=Limits)
@@ -38,6 +44,8 @@ class Serve:
         at_least("threads", self.threads, 1, or_null=True)
         if not 0 <= self.port <= 65535:
             raise PodiumError(f"port must be 0 to 65535, got {self.port}")
+        for host in self.hosts:
+            check_host(host)
 
 
 def serve(options: Serve) -> None:
@@ -48,15 +56,18 @@ def serve(options: Serve) -> None:
     # Else the threads of a model's layer burn the cores on which pictures are decoded while they wait for each other:
     # with both cores of a machine in use, ten times fewer answers. Read when torch is imported, which is still to come.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    source = find(options.run_dir, options.competition, options.checkpoint, options.tta, options.threads)
-    app = create_app(source, options.limits, options.batch_size)
+    # Where this process may use a part of the machine's cores, onnxruntime would start a thread for each of them.
+    threads = options.threads or (cores() if cores() < (os.cpu_count() or 1) else None)
+    source = find(options.run_dir, options.competition, options.checkpoint, options.tta, threads)
+    app = create_app(source, options.limits, options.batch_size, options.hosts)
     listener = listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host
     sample = " (trained on SAMPLE DATA)" if source.sample else ""
     print(f"{source.competition}{sample} from {source.path}: http://{address}:{port}", flush=True)
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    run(app, listener)
+    with sieved():
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        run(app, listener)
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
@@ -70,17 +81,19 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         server.should_exit |= batcher.model is None and batcher.error is not None
         idle.close(server.server_state.connections, time.monotonic())
 
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
+            http=Bounded,
             ws="none",
             log_level="error",  # it warns of every broken request
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=ceil(longest),
+            timeout_graceful_shutdown=1,  # for requests whose connections are closed by then
             timeout_notify=1,  # seconds between two calls
             callback_notify=look_after,
-        )
+        ),
+        limits,
     )
     app.state.server = server
     server.run(sockets=[listener])

@@ -1,7 +1,6 @@
 """One picture's way through the service: upload, preparation in threads, the model's batch."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from starlette.requests import Request
 
+from common.cores import cores
+from common.deliver.serve.aside import Aside
 from common.deliver.serve.batching import Batcher
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.metrics import Metrics
@@ -35,7 +36,8 @@ class Service:
         self.metrics = Metrics()
         self.batcher = Batcher(source.load, batch_size, limits.requests, self.metrics.batches.observe)
         self.metrics.ready.set_function(lambda: self.batcher.ready)
-        self.threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prepare")
+        self.threads = ThreadPoolExecutor(cores(), thread_name_prefix="prepare")
+        self.aside = Aside()
         self.working = 0
         self.held = 0  # bytes of uploads that are not whole yet
 
@@ -46,6 +48,7 @@ class Service:
         """Answer what was accepted, then stop."""
         self.batcher.close()
         self.threads.shutdown()
+        self.aside.close()
 
     @property
     def model(self) -> Model:

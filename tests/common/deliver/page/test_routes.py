@@ -1,16 +1,22 @@
 """What the service says to the page."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import cv2
 import numpy as np
 import pytest
 
 from common.config.options import parse
+from common.cores import cores
 from common.deliver.export import Export, export
+from common.deliver.page.heat_map import _Logits
 from common.deliver.page.routes import FILES, SIDE
+from common.deliver.serve.aside import WAITING
+from common.deliver.serve.limits import Limits
 from common.deliver.serve.served import find
 from tests.common.deliver.serve.conftest import client_of
+from tests.common.deliver.serve.gate import wait_for
 from tests.toys import CLASSES
 
 
@@ -90,15 +96,36 @@ def test_heat_maps_leave_predictions_as_they_are(client):
     assert client.post("/predict", files=picture).json() == before
 
 
-def test_a_heat_map_and_a_prediction_take_turns(client):
-    picture, lock = {"image": client.get("/page/examples/0").content}, client.app.state.service.batcher.lock
-    client.post("/page/heat?label=0", files=picture)  # made by now
-    with ThreadPoolExecutor(1) as pool:
-        with lock:
-            heat = pool.submit(client.post, "/page/heat?label=0", files=picture)
-            with pytest.raises(TimeoutError):
-                heat.result(0.5)
-        assert heat.result(20).status_code == 200
+@pytest.mark.parametrize("graph", [True, False])
+def test_predictions_do_not_wait_for_heat_maps_nor_show_in_them(drawn, graph, monkeypatch):
+    """A heat map is held within the network; without a graph, predictions go through layers as it does."""
+    if not graph:
+        monkeypatch.setattr("common.deliver.serve.graphed.graphed", lambda *_: None)
+    released, entered, forward = Event(), Event(), _Logits.forward
+
+    def held(self, images):
+        logits = forward(self, images)
+        entered.set()
+        assert released.wait(60)
+        return logits
+
+    with client_of(find(str(drawn), None, None, tta=False, threads=1), Limits(answer_seconds=60)) as client:
+        first, second = ({"image": client.get(f"/page/examples/{number}").content} for number in (0, 1))
+        asked = ("/page/heat?label=0",)
+        heat, expected = client.post(*asked, files=first), client.post("/predict", files=second).json()
+        monkeypatch.setattr(_Logits, "forward", held)
+        with ThreadPoolExecutor(WAITING) as pool:
+            heats = [pool.submit(client.post, *asked, files=first) for _ in range(WAITING)]
+            try:
+                wait_for(lambda: entered.is_set() and client.app.state.service.aside.waiting == WAITING)
+                for _ in range(2 * cores()):  # more than there are threads
+                    assert client.post("/predict", files=second).json() == expected
+                busy = client.post(*asked, files=first)
+            finally:
+                released.set()
+            assert {one.result(60).content for one in heats} == {heat.content}
+        assert busy.status_code == 503 and busy.json()["state"] == "busy" and busy.headers["retry-after"]
+        assert client.post(*asked, files=first).content == heat.content
 
 
 def test_an_exported_file_has_examples_but_no_heat_map(drawn):

@@ -10,10 +10,11 @@ from common.deliver.serve.limits import Limits
 from common.deliver.serve.server import listen, run
 from tests.common.deliver.serve.gate import wait_for
 
+LOCAL = "http://localhost"  # the Host that it answers to
 
 @contextmanager
 def client_of(given, limits=None, batch_size=8):
-    with TestClient(create_app(given, limits or Limits(), batch_size)) as client:
+    with TestClient(create_app(given, limits or Limits(), batch_size), LOCAL) as client:
         wait_for(lambda: client.app.state.service.batcher.ready)
         yield client
 
