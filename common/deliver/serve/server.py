@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from fastapi import FastAPI
 
+from common.activity import Activity
 from common.config.schema import at_least
 from common.cores import cores
 from common.deliver.serve.app import create_app
@@ -53,9 +54,6 @@ def serve(options: Serve) -> None:
 
     Raises PodiumError for what the user can mend, a port that is taken too.
     """
-    # Else the threads of a model's layer burn the cores on which pictures are decoded while they wait for each other:
-    # with both cores of a machine in use, ten times fewer answers. Read when torch is imported, which is still to come.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Where this process may use a part of the machine's cores, onnxruntime would start a thread for each of them.
     threads = options.threads or (cores() if cores() < (os.cpu_count() or 1) else None)
     source = find(options.run_dir, options.competition, options.checkpoint, options.tta, threads)
@@ -77,7 +75,11 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     longest = limits.upload_seconds + limits.answer_seconds + 1
     idle = Idle(limits.upload_seconds, longest)
 
+    loading = Activity("loading the model").__enter__()
+
     async def look_after() -> None:
+        if batcher.ready or batcher.error is not None:
+            loading.__exit__()
         server.should_exit |= batcher.model is None and batcher.error is not None
         idle.close(server.server_state.connections, time.monotonic())
 
@@ -96,7 +98,10 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         limits,
     )
     app.state.server = server
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    finally:
+        loading.__exit__()
     if batcher.model is None and batcher.error is not None:
         raise batcher.error
 
