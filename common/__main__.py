@@ -58,7 +58,7 @@ def train(arguments: list[str]) -> int:
     from common.run.waves import JobsFailed
 
     try:
-        train(OmegaConf.to_container(config))  # type: ignore[arg-type]
+        train(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     except Stopped as stopped:
         print(f"{stopped}: saved; the same command goes on from here", file=sys.stderr)
         return stopped.code
@@ -100,7 +100,7 @@ def prepare(arguments: list[str]) -> int:
     from common.run.parts import make_data
     from common.run.train import with_data
 
-    data = make_data(with_data(OmegaConf.to_container(config)), folder.DATA)  # type: ignore[arg-type]
+    data = make_data(with_data(OmegaConf.to_container(config, resolve=True)), folder.DATA)  # type: ignore[arg-type]
     print(f"ready: {data.prepare()}")
     return 0
 
@@ -118,7 +118,7 @@ def pack(arguments: list[str]) -> int:
     from common.run.stages import jobs_of
     from common.run.train import with_data
 
-    whole = with_data(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    whole = with_data(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for first, *_ in jobs_of(whole):
         make_data(first.config, folder.DATA / whole["competition"]).pack()
     return 0

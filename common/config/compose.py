@@ -121,7 +121,7 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
         if stage.soft_labels_from is not None:
             files.pop()
         _settle_soft_labels(name, stage.soft_labels_from, stages[name].config)
-        stage.recipe = _changed(base.config, stages[name].config)
+        stage.recipe = command_line.escape(_changed(base.config, stages[name].config))
     if not stages:
         _settle_soft_labels("train", None, base.config, alone=True)
     return Composed(base.config, base.sources, stages)
@@ -191,8 +191,8 @@ def _without_stages(layer: Layer) -> Layer:
 
 def _changed(base: DictConfig, stage: DictConfig) -> dict[str, Any]:
     """The root's keys in which a stage differs from the common recipe, each with its whole value."""
-    before: Any = OmegaConf.to_container(base)
-    after: Any = OmegaConf.to_container(stage)
+    before: Any = OmegaConf.to_container(base, resolve=True)
+    after: Any = OmegaConf.to_container(stage, resolve=True)
     return {key: value for key, value in after.items() if key != "stages" and value != before[key]}
 
 
@@ -284,7 +284,7 @@ def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
     # Hydra looks for its primary configuration in its first folder only: hence the ConfigStore.
     ConfigStore.instance().store(name="podium_train", node=read_yaml(train), provider=shown(train))
     first, *more = (str(folder) for folder in path.folders)
-    given = [f"hydra.searchpath=[{','.join(command_line.quote(f'file://{folder}') for folder in more)}]"]
+    given = [f"hydra.searchpath=[{','.join(command_line.quote(command_line.escape(f'file://{folder}')) for folder in more)}]"]
     for group, option in choices.items():
         left_out = option is None or (group == PRESET and not with_preset)
         given.append(f"~{group}" if left_out else f"{group}={command_line.quote(str(option))}")

@@ -15,11 +15,13 @@ Schema = TypeVar("Schema")
 def parse(schema: type[Schema], overrides: Sequence[str]) -> Schema:
     """The options as an instance of a dataclass; a field that is `MISSING` must be given.
 
+    There is nothing that an interpolation could name: `${…}` is text, quoted or not.
+
     Raises:
         PodiumError: an unknown option, with the nearest one; a wrong type; one that is missing; what the
             dataclass's own `__post_init__` finds.
     """
-    words = command_line.parse(overrides)
+    words = command_line.parse(overrides, interpolations=False)
     for word in words:
         if word.delete:
             raise PodiumError(f"~{word.key}: options are given as key=value")

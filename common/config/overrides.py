@@ -3,6 +3,8 @@
 Values that hold a comma, a quote or brackets must be quoted for Hydra, and once more for the shell:
 `"data.root='/photos, 2026'"`; so does the Makefile with DATA. Other text that Hydra's grammar does not know
 (Chinese, `=`, `~`) may stand unquoted: `data.root=/数据/书法`.
+
+A quoted value is text: `${…}` in it stays as it is. Unquoted, `${key}` is that key's value, as in a YAML file.
 """
 
 import itertools
@@ -33,17 +35,17 @@ class Assignment:
     """One word of the command line, understood. `delete` is Hydra's `~key`."""
 
     key: str
-    value: Any
+    value: Any  # as in a YAML file: `${` of text is escaped
     delete: bool = False
 
 
-def parse(words: Sequence[str]) -> list[Assignment]:
-    """Understand words that each give one value.
+def parse(words: Sequence[str], interpolations: bool = True) -> list[Assignment]:
+    """Understand words that each give one value. Without `interpolations` all text is taken as if it were quoted.
 
     Raises:
         PodiumError: a word that is not `key=value`, or one that sweeps over several values.
     """
-    return [_single(word) for word in words]
+    return [_single(word, interpolations) for word in words]
 
 
 def nested(assignments: Sequence[Assignment]) -> dict[str, Any]:
@@ -79,7 +81,20 @@ def quote(value: str) -> str:
     return QuotedString(value, Quote.single).with_quotes()
 
 
-def _single(word: str) -> Assignment:
+def escape(value: Any) -> Any:
+    """A value as OmegaConf reads it back unchanged: text in it, at any depth, is no interpolation."""
+    if isinstance(value, str):
+        return _INTERPOLATION.sub(lambda found: 2 * found[1] + r"\${", value)
+    if isinstance(value, list):
+        return [escape(item) for item in value]
+    return {key: escape(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+_QUOTED = re.compile(r"([^=]*)='(.*)'", re.DOTALL)
+
+
+def _single(word: str, interpolations: bool) -> Assignment:
     override = _parse(word)
     if isinstance(override, Assignment):
         return override
@@ -88,7 +103,18 @@ def _single(word: str) -> Assignment:
         raise PodiumError(
             f"{word} gives several values, as for a sweep. One with a comma: {quoted}; a list: [a,b]"
         )
-    return Assignment(override.key_or_group, override.value(), override.is_delete())
+    value = _value(override._value, interpolations)
+    return Assignment(override.key_or_group, value, override.is_delete())
+
+
+def _value(parsed: Any, interpolations: bool) -> Any:
+    """What Hydra has parsed, as plain values."""
+    if isinstance(parsed, list):
+        return [_value(item, interpolations) for item in parsed]
+    if isinstance(parsed, dict):
+        return {getattr(key, "text", key): _value(item, interpolations) for key, item in parsed.items()}
+    is_quoted = isinstance(parsed, QuotedString)
+    return escape(parsed.text if is_quoted else parsed) if is_quoted or not interpolations else parsed
 
 
 def _values(word: str, options: Mapping[str, list[str]]) -> list[str]:
@@ -115,6 +141,8 @@ def _parse(word: str) -> Override | Assignment:
     try:
         return _parser().parse_override(word)
     except HydraException as error:
+        if quoted := _QUOTED.fullmatch(word):  # as the Makefile does it: where \ stands before a quote, Hydra sees none
+            return Assignment(name.lstrip("+"), escape(quoted[2].replace("\\'", "'")))
         value = word.split("=", 1)[-1].strip()
         if "=" in word and not re.search(r"""[,'"\[\]{}]|^\w+\(|\$""", value):
             return Assignment(name.lstrip("+"), value)
