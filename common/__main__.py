@@ -4,10 +4,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 
 from common.errors import PodiumError
 from common.heap import keep_freed_memory
 from common.run import lifeline
+from common.text import printable, utf8
 
 
 def main(arguments: list[str]) -> int:
@@ -26,12 +28,18 @@ def main(arguments: list[str]) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to end
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        for word in rest:
+            if word != utf8(word):
+                raise PodiumError(f"«{utf8(word)}» is not UTF-8: rename the file or folder")
         return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
         if wants_traceback:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error, lines=True)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

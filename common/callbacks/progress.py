@@ -8,9 +8,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
+
+from common.text import console
 
 
 class Progress(Callback):
@@ -28,7 +29,7 @@ class Progress(Callback):
         self.title = title
         self.log_file = Path(log)  # not self.log: Lightning gives callbacks that name
         self.with_bar = with_bar
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = console(soft_wrap=True)
         self.bar: Bar | None = None
         self.drawn = 0.0
 
@@ -38,10 +39,10 @@ class Progress(Callback):
         self._note(f"training on {pl_module.device} from step {trainer.global_step}", trainer)
         if self.with_bar and self.console.is_terminal and trainer.is_global_zero:
             columns = [
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[left]}"),
+                TextColumn("{task.fields[left]}", markup=False),
             ]
             self.bar = Bar(*columns, console=self.console, auto_refresh=False, transient=True)
             self.bar.start()

@@ -55,7 +55,7 @@ OF_THE_RUN = {
 }
 
 OF_THE_DATA = {
-    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "max_bad_share",
+    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "max_bad_share", "max_pixels",
 }  # fmt: skip
 
 

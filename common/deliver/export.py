@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from common.config.schema import above_zero, at_least
@@ -20,6 +19,7 @@ from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import read_members
+from common.text import console
 
 if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
@@ -75,7 +75,9 @@ def export(options: Export) -> Path:
     from common.deliver.held_out import pictures
 
     ensemble = _one_input(run, options)
-    checked_on = pictures(ensemble, options.input, options.data, options.images, options.calibration)
+    checked_on = pictures(
+        ensemble, options.input, options.data, options.images, options.calibration, options.max_pixels
+    )
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=out) as staging:
         forms = all_forms(
@@ -216,10 +218,9 @@ def _verdict(int8: Mapping[str, Any], fp32: Mapping[str, Any], trained: float) -
 
 
 def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, options: Export) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"{said['run']} ({said['how']}), checked on {said['images']} pictures: {said['checked_on']}",
-        markup=False,
+    terminal = console(soft_wrap=True)
+    terminal.print(
+        f"{said['run']} ({said['how']}), checked on {said['images']} pictures: {said['checked_on']}"
     )
     heads = ["", "MB", "difference", "same class", "top-1", "ms", "images/s"]
     table = Table(caption=f"ms: one picture; images/s: in batches of {options.batch_size}")
@@ -237,8 +238,8 @@ def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, optio
                 f"{row['images_per_second']:.0f}",
             ]
         table.add_row(row["form"], *cells)
-    console.print(table)
+    terminal.print(table)
     for row in rows:
         if row["note"]:
-            console.print(f"{row['form']}: {row['note']}", markup=False)
-    console.print(f"written to {out}", markup=False)
+            terminal.print(f"{row['form']}: {row['note']}")
+    terminal.print(f"written to {out}")

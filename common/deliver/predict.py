@@ -16,6 +16,7 @@ from common.data.reader import images_of
 from common.deliver.submission import Submission
 from common.errors import PodiumError
 from common.run import folder
+from common.text import printable
 
 
 class Predictor(Protocol):
@@ -27,7 +28,12 @@ class Predictor(Protocol):
     def how(self) -> str: ...
 
     def predict(
-        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+        self,
+        ids: list[str],
+        paths: list[Path],
+        batch_size: int,
+        bad: list[ImageError],
+        most_pixels: int | None = None,
     ) -> Iterator[tuple[str, np.ndarray]]: ...
 
 
@@ -43,9 +49,11 @@ class OnRun:
     checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
     tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
+    max_pixels: int | None = None  # a picture of more cannot be read; null: data.max_pixels of the run
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
+        at_least("max_pixels", self.max_pixels, 1, or_null=True)
 
 
 @dataclass
@@ -70,7 +78,7 @@ def predict(options: Predict) -> Path | None:
     submission: Submission = build(config["submission"])
     ids, paths = _pictures(config, run, submission, options.input)
     bad: list[ImageError] = []
-    rows = model.predict(ids, paths, options.batch_size, bad)
+    rows = model.predict(ids, paths, options.batch_size, bad, options.max_pixels)
     if options.input and paths == [Path(options.input)] and options.out is None:
         _print_top_five(rows, bad, model.class_names)
         return None
@@ -88,7 +96,7 @@ def predict(options: Predict) -> Path | None:
     if not count:
         partial.unlink()
         raise PodiumError(
-            f"none of the {len(paths)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
+            f"none of the {len(paths)} pictures could be read; the first: {bad[0]}"
             if bad
             else "there is no picture to predict"
         )
@@ -223,9 +231,9 @@ def _write(
 def _print_top_five(rows: Iterator[tuple[str, np.ndarray]], bad: list[ImageError], names: list[str]) -> None:
     for _, probabilities in rows:
         for label in np.argsort(-probabilities, kind="stable")[:5]:
-            print(f"{100 * probabilities[label]:6.2f} %  {names[label]}")
+            print(f"{100 * probabilities[label]:6.2f} %  {printable(names[label])}")
     if bad:
-        raise PodiumError(f"{bad[0].path}: {bad[0].reason}")
+        raise PodiumError(f"{bad[0]}")
 
 
 def _file_name(config: dict[str, Any], submission: Submission) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.data import predictions
-from common.data.images import read
+from common.data.images import MAX_PIXELS, read
 from common.data.module import ImageData
 from common.run import folder, pictures
 from common.run.confusion import confusion
@@ -62,8 +62,9 @@ def doubts(run: Path, table: Path, names: list[str]) -> None:
 
 def _images(run: Path, ids: list[str]) -> list[np.ndarray]:
     path_of = read_folds(run).set_index("id")["path"]
-    channels = folder.load_config(run)["data"].get("channels", 3)
-    return [read(path_of[image], channels) for image in ids]
+    data = folder.load_config(run)["data"]
+    most = data.get("max_pixels", MAX_PIXELS)
+    return [read(path_of[image], data.get("channels", 3), max_pixels=most) for image in ids]
 
 
 def _in(run: Path, name: str) -> Path:

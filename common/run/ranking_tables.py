@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from common.run import folder
 from common.run.ranking import Difference, Ranked, Ranking, rank
 from common.run.ranking_picture import draw_ranking
+from common.text import console, printable
 
 
 def write_ranking(root: Path) -> Ranking:
@@ -30,7 +29,7 @@ def write_tables(root: Path) -> Ranking:
 
 
 def print_ranking(ranking: Ranking) -> None:
-    console = Console(highlight=False)
+    terminal = console()
     heads, rows = cells(ranking)
     table = Table()
     longest = max(len(row.name) for row in ranking.rows)
@@ -42,12 +41,12 @@ def print_ranking(ranking: Ranking) -> None:
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*map(printable, row))
     for line in ranking.heads:
-        console.print(line, markup=False, soft_wrap=True, style="bold")
-    console.print(table)
+        terminal.print(line, soft_wrap=True, style="bold")
+    terminal.print(table)
     for line in ranking.notes:
-        console.print(line, markup=False, soft_wrap=True)
+        terminal.print(line, soft_wrap=True)
 
 
 def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:

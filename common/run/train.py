@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class
-from rich.console import Console
 
 from common.build import build
 from common.data.module import ImageData
@@ -29,6 +28,7 @@ from common.run.stages import (
 )
 from common.run.summary import print_summary
 from common.run.waves import run_alone, run_waves
+from common.text import console, utf8
 
 
 def train(config: dict[str, Any]) -> Path:
@@ -64,7 +64,7 @@ def train(config: dict[str, Any]) -> Path:
             else:
                 run_waves(run, waves, launcher, stop_on_failure=config["on_failure"] == "stop")
             finish(run, waves)
-    print_summary(run, Console(highlight=False))
+    print_summary(run, console())
     return run
 
 
@@ -92,6 +92,8 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
         root = Path(data["root"])
         if not root.is_dir():
             raise PodiumError(f"data.root: there is no folder {root}; name your data by DATA=<folder>")
+        if str(root.resolve()) != utf8(str(root.resolve())):
+            raise PodiumError(f"data.root: {utf8(str(root.resolve()))} is not UTF-8: rename the folder")
         return {**config, "data": {**data, "root": str(root.resolve())}}
     root = folder.DATA / config["competition"] / "sample"
     data_class: type[ImageData] = get_class(data["_target_"])  # type: ignore[assignment]

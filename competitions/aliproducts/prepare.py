@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from common.errors import PodiumError
 from common.run.folder import lock, write_json
+from common.text import utf8
 from competitions.aliproducts.checks import Report, class_folder, not_in, sound
 from competitions.aliproducts.lists import read_list
 from competitions.aliproducts.tree import level_table, read_tree
@@ -190,7 +191,7 @@ def _state(root: Path) -> str:
     for name in ("train", "val"):
         if (root / name).is_dir():
             with os.scandir(root / name) as found:
-                lines += sorted(f"{name}/{entry.name} {entry.stat().st_mtime_ns}" for entry in found)
+                lines += sorted(f"{name}/{utf8(entry.name)} {entry.stat().st_mtime_ns}" for entry in found)
     return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ from common.data.folds import assign
 from common.data.images import read
 from common.errors import PodiumError
 from common.run.folder import lock, write_json
+from common.text import utf8
 from competitions.smoking_calling.clean import clean, write_jpeg
 from competitions.smoking_calling.paste import backgrounds, foregrounds, paste
 
@@ -151,7 +152,7 @@ def is_pasted(image: str) -> bool:
 def _files(root: Path) -> str:
     """A hash of the names and sizes of the training files: whether they have changed."""
     files = sorted(path for path in (root / "train").rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(root).as_posix()} {path.stat().st_size}" for path in files]
+    lines = [f"{utf8(path.relative_to(root).as_posix())} {path.stat().st_size}" for path in files]
     return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 
