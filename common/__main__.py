@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import TextIOWrapper
 
 from common.errors import PodiumError
+from common.files import FULL, unwritable
 from common.heap import keep_freed_memory
 from common.run import lifeline
 from common.text import printable, utf8
@@ -40,6 +41,11 @@ def main(arguments: list[str]) -> int:
         if wants_traceback:
             traceback.print_exc()
         print(f"error: {printable(error, lines=True)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL or wants_traceback:
+            raise
+        print(f"error: {unwritable(utf8(str(error.filename or 'a file')), error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pytorch_lightning.callbacks import Callback
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from common.errors import PodiumError
+from common.files import unwritable
 from common.text import console
 
 
@@ -90,7 +93,8 @@ class Progress(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._note(f"stopped at step {trainer.global_step}: {exception!r}", trainer)
+        with suppress(PodiumError):  # on a full disk the exception itself is what counts
+            self._note(f"stopped at step {trainer.global_step}: {exception!r}", trainer)
         self._close()
 
     def _note(self, line: str, trainer: pl.Trainer) -> None:
@@ -108,9 +112,12 @@ class Progress(Callback):
 
 
 def note(log: Path, line: str) -> None:
-    """Add a line with its time to a log file."""
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
+    """Add a line with its time to a log file. Raises PodiumError where it cannot be written."""
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
+    except OSError as error:
+        raise unwritable(log, error) from error
 
 
 def duration(seconds: float) -> str:

@@ -23,8 +23,10 @@ from common.data.features import Features
 from common.data.folds import PARTS, divide
 from common.data.images import MAX_PIXELS, Image, ImageError, fit_to, max_pixels, read
 from common.data.pack import file_keys
+from common.data.records import bad_table
 from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
+from common.data.spreadsheet import to_csv
 from common.data.store import Store
 from common.data.stored_split import StoredSplit
 from common.data.unlabelled import taught_records
@@ -472,10 +474,7 @@ class ImageData(pl.LightningDataModule):
         if not bad:
             return
         path = self.folder / "bad_images.csv"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame([(error.path, error.reason) for error in bad], columns=["path", "reason"]).to_csv(
-            path, index=False
-        )
+        to_csv(bad_table(bad), path)
         message = f"{len(bad)} of {total} images could not be read; they are listed with reasons in {path}"
         if len(bad) > self.max_bad_share * total:
             raise PodiumError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.images import ImageError
 from common.errors import PodiumError
 from common.text import printable, utf8
 
@@ -35,6 +36,11 @@ def records(
             f"{root}: {len(doubled)} images are listed more than once, the first is {printable(doubled.iloc[0])}"
         )
     return table if keep_order else table.sort_values("id", ignore_index=True)
+
+
+def bad_table(errors: list[ImageError]) -> pd.DataFrame:
+    """Columns path and reason, as `bad_images.csv` lists them."""
+    return pd.DataFrame([(error.path, error.reason) for error in errors], columns=["path", "reason"])
 
 
 def images_below(folder: Path) -> list[Path]:

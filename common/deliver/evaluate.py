@@ -13,6 +13,7 @@ from rich.table import Table
 from common.data import predictions
 from common.data.images import ImageError
 from common.data.records import class_folders
+from common.data.spreadsheet import to_csv
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
@@ -79,7 +80,7 @@ def evaluate(options: Evaluate) -> Path:
     scores = score_table(file, ensemble.modules[0], ensemble.class_names)
     said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}
     folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), **said})
-    pd.DataFrame(scores["per_class"]).to_csv(out / "class_scores.csv", index=False)
+    to_csv(pd.DataFrame(scores["per_class"]), out / "class_scores.csv")
     draw_confusion(out / "confusion.png", predictions.read_top(file), ensemble.class_names)
     _print(scores, f"{what} ({ensemble.how})", bad, out)
     if replaced is not None:

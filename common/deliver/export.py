@@ -5,7 +5,8 @@ left them. One that differs is kept under the name `rejected_…` and ends the c
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from common.config.schema import above_zero, at_least
 from common.deliver.compare import EAGER, FILES, INT8, ONNX, Predict, in_batches, parity, speeds
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
+from common.files import FULL, make_folder, unwritable
 from common.run import folder
 from common.run.members import read_members
 from common.text import console
@@ -78,8 +80,8 @@ def export(options: Export) -> Path:
     checked_on = pictures(
         ensemble, options.input, options.data, options.images, options.calibration, options.max_pixels
     )
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=out) as staging:
+    make_folder(out)
+    with _room_in(out), TemporaryDirectory(prefix=".", dir=out) as staging:
         forms = all_forms(
             ensemble,
             _about(run, config, ensemble),
@@ -104,6 +106,17 @@ def export(options: Export) -> Path:
             f"{', '.join(map(str, rejected))} differs from the model of {run}: do not use it, and report this"
         )
     return out
+
+
+@contextmanager
+def _room_in(out: Path) -> Iterator[None]:
+    """A disk that takes nothing more as one message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise unwritable(out, error) from error
 
 
 def _one_input(run: Path, options: Export) -> "Ensemble":

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from common.data.spreadsheet import to_csv
 from common.run import folder
 from common.run.ranking import Difference, Ranked, Ranking, rank
 from common.run.ranking_picture import draw_ranking
@@ -23,7 +24,7 @@ def write_ranking(root: Path) -> Ranking:
 def write_tables(root: Path) -> Ranking:
     """Write ranking.csv and ranking.md: what there is so far."""
     ranking = rank(root)
-    folder.write_text(root / "ranking.csv", _frame(ranking).to_csv(index=False))
+    to_csv(_frame(ranking), root / "ranking.csv")
     folder.write_text(root / "ranking.md", _markdown(ranking))
     return ranking
 

@@ -9,6 +9,7 @@ from hydra.utils import get_class
 from common.build import build
 from common.data.module import ImageData
 from common.errors import PodiumError
+from common.files import made
 from common.run import environment, folder
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
@@ -99,7 +100,8 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
     data_class: type[ImageData] = get_class(data["_target_"])  # type: ignore[assignment]
     if not root.is_dir():
         print(f"no data.root given: drawing sample data in {root}", flush=True)
-        data_class.write_sample(root)
+        with made(root):
+            data_class.write_sample(root)
     else:
         print(f"no data.root given: using the sample data in {root}", flush=True)
     return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}

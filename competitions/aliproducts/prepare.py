@@ -21,6 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from common.run.folder import lock, write_json
 from common.text import utf8
@@ -62,7 +63,7 @@ def prepare(root: Path, out: Path, settings: Settings) -> Path:
             content = pa.Table.from_pandas(table, preserve_index=False)
             pq.write_table(content, partial / f"{name}.parquet")
             pa.csv.write_csv(content, partial / f"{name}.csv", pa.csv.WriteOptions(quoting_style="needed"))
-        report.table().to_csv(partial / "report.csv", index=False)
+        to_csv(report.table(), partial / "report.csv")
         write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "state": state})
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)

@@ -11,6 +11,7 @@ from common.data.module import ImageData
 from common.data.pack import file_keys
 from common.data.raw import Raw
 from common.data.records import COLUMNS
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from competitions.hccr import tags
 from competitions.hccr.files import gnt_files, pictures
@@ -122,8 +123,7 @@ class HccrData(ImageData):
         if not faults:
             path.unlink(missing_ok=True)
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame([vars(fault) for fault in faults]).to_csv(path, index=False)
+        to_csv(pd.DataFrame([vars(fault) for fault in faults]), path)
         said = f"{len(faults)} records cannot be used; they are listed with file and offset in {path}"
         if len(faults) > self.max_bad_share * (count + len(faults)):
             raise PodiumError(

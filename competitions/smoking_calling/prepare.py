@@ -19,6 +19,7 @@ import pandas as pd
 from common.data.duplicates import near_duplicate_groups
 from common.data.folds import assign
 from common.data.images import read
+from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
 from common.run.folder import lock, write_json
 from common.text import utf8
@@ -72,19 +73,19 @@ def prepare(
         kept, manifest = clean(table, class_names, partial, settings.shrink)
         kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
         folds_before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
-        known = pd.read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
+        known = read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
         kept["fold"] = assign(kept, settings.folds, settings.seed, known)
         pasted = paste_all(kept, class_names, partial, settings)
         folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
         folds["class"] = [class_names[label] for label in folds["label"]]
-        folds[COLUMNS].to_csv(partial / "folds.csv", index=False)
+        to_csv(folds[COLUMNS], partial / "folds.csv")
         made = (
             folds[folds["train_only"]]
             .rename(columns={"made_of": "note"})
             .assign(original="", action="pasted")
         )
         manifest = pd.concat([manifest, made[manifest.columns]], ignore_index=True)
-        manifest.to_csv(partial / "manifest.csv", index=False)
+        to_csv(manifest, partial / "manifest.csv")
         write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "files": _files(root)})
         if out.exists():
             out.rename(before)
@@ -97,7 +98,7 @@ def prepare(
 def prepared_table(out: Path) -> pd.DataFrame:
     """The records of a prepared folder, with `fold`, `train_only` and `made_of`."""
     text = {"id": str, "group": str, "source": str, "made_of": str}
-    table = pd.read_csv(out / "folds.csv", dtype=text, keep_default_na=False)
+    table = read_csv(out / "folds.csv", dtype=text, keep_default_na=False)
     table["path"] = [str(out / image) for image in table["id"]]
     return table.drop(columns="class").sort_values("id", ignore_index=True)
 
