@@ -99,9 +99,10 @@ def made(folder: Path, partial: Path | None = None) -> Iterator[None]:
 
 def unwritable(path: Path | str, error: OSError) -> PodiumError:
     """The error as a message for the user."""
+    why = os.strerror(error.errno) if error.errno else str(error)
     hint = ""
     if error.errno in FULL - {errno.EROFS, errno.EIO}:
         hint = f": make room there (df -h {Path(path).parent}), then give the same command again"
     elif error.errno == errno.EROFS:
         hint = ": name another place"
-    return PodiumError(f"{path} could not be written: {error.strerror or error}{hint}")
+    return PodiumError(f"{path} could not be written: {why}{hint}")

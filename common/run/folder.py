@@ -165,8 +165,6 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
                 f"{folder} is in use by {holder}: wait for it, or start another run with NEW=1"
             ) from None
         with suppress(OSError):  # it is held, though a full disk keeps no name of who holds it
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
-            file.flush()
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
+from common.files import made
 from common.run.folder import lock, write_json
 from common.text import utf8
 from competitions.aliproducts.checks import Report, class_folder, not_in, sound
@@ -57,14 +58,17 @@ def prepare(root: Path, out: Path, settings: Settings) -> Path:
             return out
         partial = out.with_name(f".{out.name}") / "partial"
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         tables, classes, report = read(root, settings)
-        for name, table in {**tables, "classes": classes}.items():
-            content = pa.Table.from_pandas(table, preserve_index=False)
-            pq.write_table(content, partial / f"{name}.parquet")
-            pa.csv.write_csv(content, partial / f"{name}.csv", pa.csv.WriteOptions(quoting_style="needed"))
-        to_csv(report.table(), partial / "report.csv")
-        write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "state": state})
+        with made(out, partial):
+            partial.mkdir(parents=True)
+            for name, table in {**tables, "classes": classes}.items():
+                content = pa.Table.from_pandas(table, preserve_index=False)
+                pq.write_table(content, partial / f"{name}.parquet")
+                pa.csv.write_csv(
+                    content, partial / f"{name}.csv", pa.csv.WriteOptions(quoting_style="needed")
+                )
+            to_csv(report.table(), partial / "report.csv")
+            write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "state": state})
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     counts = dict.fromkeys(SHOWN, 0) | report.counts()

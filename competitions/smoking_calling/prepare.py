@@ -21,6 +21,7 @@ from common.data.folds import assign
 from common.data.images import read
 from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
+from common.files import made
 from common.run.folder import lock, write_json
 from common.text import utf8
 from competitions.smoking_calling.clean import clean, write_jpeg
@@ -70,23 +71,25 @@ def prepare(
             before.rename(out)
         for left in (partial, before):
             shutil.rmtree(left, ignore_errors=True)
-        kept, manifest = clean(table, class_names, partial, settings.shrink)
-        kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
-        folds_before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
-        known = read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
-        kept["fold"] = assign(kept, settings.folds, settings.seed, known)
-        pasted = paste_all(kept, class_names, partial, settings)
-        folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
-        folds["class"] = [class_names[label] for label in folds["label"]]
-        to_csv(folds[COLUMNS], partial / "folds.csv")
-        made = (
-            folds[folds["train_only"]]
-            .rename(columns={"made_of": "note"})
-            .assign(original="", action="pasted")
-        )
-        manifest = pd.concat([manifest, made[manifest.columns]], ignore_index=True)
-        to_csv(manifest, partial / "manifest.csv")
-        write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "files": _files(root)})
+        with made(out, partial):
+            kept, manifest = clean(table, class_names, partial, settings.shrink)
+            kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
+            folds_before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
+            known = read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
+            kept["fold"] = assign(kept, settings.folds, settings.seed, known)
+            pasted = paste_all(kept, class_names, partial, settings)
+            folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
+            folds["class"] = [class_names[label] for label in folds["label"]]
+            to_csv(folds[COLUMNS], partial / "folds.csv")
+            new = (
+                folds[folds["train_only"]]
+                .rename(columns={"made_of": "note"})
+                .assign(original="", action="pasted")
+            )
+            manifest = pd.concat([manifest, new[manifest.columns]], ignore_index=True)
+            to_csv(manifest, partial / "manifest.csv")
+            about = {"root": str(root), **asdict(settings), "files": _files(root)}
+            write_json(partial / "prepared.json", about)
         if out.exists():
             out.rename(before)
         partial.rename(out)
