@@ -266,7 +266,7 @@ def _command_line(overrides: Sequence[str], groups: Choices) -> Layer:
     others: list[command_line.Assignment] = []
     for word in command_line.parse(overrides):
         if word.key in groups and not word.delete and not isinstance(word.value, dict):
-            choices[word.key] = word.value
+            choices[word.key] = str(word.value) if isinstance(word.value, str) else word.value
         elif word.key in SHELVES and not isinstance(word.value, dict):
             on, off = f"{word.key}.<name>={{}}", f"{word.key}.<name>=null"
             raise PodiumError(

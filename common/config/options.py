@@ -21,10 +21,10 @@ def parse(schema: type[Schema], overrides: Sequence[str]) -> Schema:
         PodiumError: an unknown option, with the nearest one; a wrong type; one that is missing; what the
             dataclass's own `__post_init__` finds.
     """
-    words = command_line.parse(overrides, interpolations=False)
+    words = command_line.parse(overrides)
     for word in words:
         if word.delete:
             raise PodiumError(f"~{word.key}: options are given as key=value")
-    options = OmegaConf.to_object(typed(command_line.nested(words), schema))
+    options = OmegaConf.to_object(typed(command_line.nested(words, str), schema))
     assert isinstance(options, schema)
     return options

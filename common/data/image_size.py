@@ -2,10 +2,13 @@
 
 import re
 import struct
+import warnings
 from contextlib import suppress
 from io import BytesIO
 
 from PIL import TiffImagePlugin
+
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # what it says of damaged files, we say
 
 HEAD = 2**20  # bytes of a file among which its size stands, as good as always
 
