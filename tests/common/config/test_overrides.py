@@ -5,7 +5,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
 from omegaconf import OmegaConf
 
 from common.config.overrides import Sign, escape, expand, nested, parse, quote
