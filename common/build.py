@@ -6,7 +6,13 @@ from typing import Any
 
 from hydra.utils import get_object
 
-KEYS = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}  # Hydra's, which the target does not take
+KEYS = {
+    "_target_",
+    "_args_",
+    "_partial_",
+    "_convert_",
+    "_recursive_",
+}  # Hydra's, which the target does not take
 
 
 def build(part: dict[str, Any], **injected: Any) -> Any:

@@ -32,8 +32,8 @@ def written(path: Path, suffix: str = "partial", sync: bool = True) -> Iterator[
                 partial = Path(folder, f"partial{path.suffix}")
                 yield partial
                 if partial.exists():
-                    with partial.open("rb") as source, path.open("ab") as target:
-                        shutil.copyfileobj(source, target)
+                    with partial.open("rb") as source, path.open("ab") as stream:
+                        shutil.copyfileobj(source, stream)
             return
         target = Path(os.path.realpath(path))
         partial = target.with_name(f".{target.name}.{suffix}")
@@ -84,9 +84,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def made(folder: Path, partial: Path | None = None) -> Iterator[None]:
-    """While a folder is made by way of `partial`, which goes if that fails. Raises PodiumError where the disk is at fault.
+    """While a folder is made by way of `partial`, which goes if that fails.
 
-    partial: None: `.<name>.partial` beside it.
+    partial: None: `.<name>.partial` beside it. Raises PodiumError where the disk is at fault.
     """
     try:
         yield

@@ -284,7 +284,9 @@ def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
     # Hydra looks for its primary configuration in its first folder only: hence the ConfigStore.
     ConfigStore.instance().store(name="podium_train", node=read_yaml(train), provider=shown(train))
     first, *more = (str(folder) for folder in path.folders)
-    given = [f"hydra.searchpath=[{','.join(command_line.quote(command_line.escape(f'file://{folder}')) for folder in more)}]"]
+    given = [
+        f"hydra.searchpath=[{','.join(command_line.quote(command_line.escape(f'file://{folder}')) for folder in more)}]"
+    ]
     for group, option in choices.items():
         left_out = option is None or (group == PRESET and not with_preset)
         given.append(f"~{group}" if left_out else f"{group}={command_line.quote(str(option))}")

@@ -146,7 +146,9 @@ def _parse(word: str) -> Override | Assignment:
     try:
         return _parser().parse_override(word)
     except HydraException as error:
-        if quoted := _QUOTED.fullmatch(word):  # as the Makefile does it: where \ stands before a quote, Hydra sees none
+        if quoted := _QUOTED.fullmatch(
+            word
+        ):  # as the Makefile does it: where \ stands before a quote, Hydra sees none
             return Assignment(name.lstrip("+"), Text(quoted[2].replace("\\'", "'")))
         value = word.split("=", 1)[-1].strip()
         if "=" in word and not re.search(r"""[,'"\[\]{}]|^\w+\(|\$""", value):

@@ -91,7 +91,9 @@ def _sun(data: bytes) -> tuple[int, int]:
 
 
 def _jp2(data: bytes) -> tuple[int, int]:
-    at = data.index(b"\xff\x4f\xff\x51") + 8  # of the codestream, which counts for more than the box around it
+    at = (
+        data.index(b"\xff\x4f\xff\x51") + 8
+    )  # of the codestream, which counts for more than the box around it
     right, bottom, left, top = struct.unpack(">IIII", data[at : at + 16])
     return bottom - top, right - left
 

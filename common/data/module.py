@@ -66,8 +66,8 @@ class ImageData(pl.LightningDataModule):
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
         copies: part that balances the classes by changed copies on disk, trained on only; see common/data/copies.py.
         corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
-        max_pixels: a picture of more, ≥ 1, is one that cannot be read: 180 million take 540 MB. Also of predict, evaluate
-            and export, which take it from the run or the file.
+        max_pixels: a picture of more, ≥ 1, is one that cannot be read: 180 million take 540 MB. Predict, evaluate and
+            export take it from the run or the file.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
         in_memory_bytes: more than that of fitted pixels, ≥ 0, are packed in a file and mapped, not kept in memory.
             Fewer are read from a pack where it has them all. Image views need pictures as they are: these are never
@@ -465,7 +465,8 @@ class ImageData(pl.LightningDataModule):
             print(f"classes without a picture: {', '.join(map(printable, missing))}")
         elif missing:
             raise PodiumError(
-                f"{self.root}: {len(missing)} classes have no readable training image, the first is «{printable(missing[0])}»: "
+                f"{self.root}: {len(missing)} classes have no readable training image, the first is "
+                f"«{printable(missing[0])}»: "
                 "add pictures of them, or take them off the list of classes"
             )
 

@@ -215,7 +215,7 @@ class Pack:
             print(f"{self.folder} is damaged: {lost:,} of its pictures are packed again", flush=True)
         if blocks:
             blocks[-1] = replace(blocks[-1], time=self._pixels.stat().st_mtime_ns)
-        _write(self._index, "".join(block.line() for block in blocks))
+        write_text(self._index, "".join(block.line() for block in blocks))
         self._load()
 
     def _add(self, keys: np.ndarray, picture: Callable[[int], Image]) -> dict[int, ImageError]:

@@ -90,7 +90,8 @@ def class_folders(
     unknown = [name for name in folders if name not in set(names)]
     if unknown:
         raise PodiumError(
-            f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, the first is «{printable(unknown[0])}»"
+            f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, "
+            f"the first is «{printable(unknown[0])}»"
         )
     label_of = {name: label for label, name in enumerate(names)}
     images = {name: images_below(folder) for name, folder in folders.items()}
@@ -107,4 +108,6 @@ def class_folders(
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(map(printable, names[:most])) + (f", … {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(printable, names[:most])) + (
+        f", … {len(names) - most} more" if len(names) > most else ""
+    )

@@ -74,9 +74,7 @@ def evaluate(options: Evaluate) -> Path:
     file = out / "predictions.parquet"
     replaced = folder.load_json(out / "scores.json").get("of") if (out / "scores.json").exists() else None
     if not _write(file, table.set_index("id")["label"].to_dict(), rows):
-        raise PodiumError(
-            f"none of the {len(table)} pictures could be read; the first: {bad[0]}"
-        )
+        raise PodiumError(f"none of the {len(table)} pictures could be read; the first: {bad[0]}")
     scores = score_table(file, ensemble.modules[0], ensemble.class_names)
     said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}
     folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), **said})

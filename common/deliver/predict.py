@@ -113,7 +113,9 @@ def predict(options: Predict) -> Path | None:
         if faults and not streamed:
             shutil.move(unchecked, rejected)
         elif faults:
-            raise PodiumError(f"nothing goes to {out}: it would not be accepted:\n  " + "\n  ".join(faults[:10]))
+            raise PodiumError(
+                f"nothing goes to {out}: it would not be accepted:\n  " + "\n  ".join(faults[:10])
+            )
     say = partial(print, file=sys.stderr if streamed else sys.stdout)
     sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
     file = rejected if faults else out

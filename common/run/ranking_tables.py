@@ -90,7 +90,9 @@ def _frame(ranking: Ranking) -> pd.DataFrame:
 def _markdown(ranking: Ranking) -> str:
     heads, rows = cells(ranking)
     lines = [heads, ["---"] * len(heads), *rows]
-    table = "\n".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    table = "\n".join(
+        "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
     return "\n\n".join([f"# {ranking.title}", *ranking.heads, table, *ranking.notes]) + "\n"
 
 

@@ -15,7 +15,9 @@ from common.text import console, printable, utf8
 @given(st.text())
 def test_what_is_printable_moves_no_cursor_and_ends_no_line(text):
     shown = printable(text)
-    assert len(shown.splitlines()) <= 1 and not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in shown)
+    assert len(shown.splitlines()) <= 1 and not any(
+        ord(char) < 32 or 127 <= ord(char) < 160 for char in shown
+    )
     shown.encode("utf-8")
 
 

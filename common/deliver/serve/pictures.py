@@ -29,7 +29,9 @@ def prepare(data: bytes, preprocessings: list[dict[str, Any]], limits: Limits) -
     """
     check(data, limits)
     try:
-        return [fit_to(decode(data, one["channels"], needed(one), max_pixels=MOST), one) for one in preprocessings]
+        return [
+            fit_to(decode(data, one["channels"], needed(one), max_pixels=MOST), one) for one in preprocessings
+        ]
     except ImageError as error:
         raise Refused(422, f"the picture {error.reason}") from error
     except cv2.error as error:

@@ -33,7 +33,12 @@ def test_what_the_makefile_quotes_is_read_back(text: str) -> None:
 def test_quoted_text_is_no_interpolation_and_other_text_is_one() -> None:
     words = parse(["a='${seed}'", "b=${seed}", "c=['${x}',${seed}]", "seed=7"])
     config = OmegaConf.create(nested(words))
-    assert OmegaConf.to_container(config, resolve=True) == {"a": "${seed}", "b": 7, "c": ["${x}", 7], "seed": 7}
+    assert OmegaConf.to_container(config, resolve=True) == {
+        "a": "${seed}",
+        "b": 7,
+        "c": ["${x}", 7],
+        "seed": 7,
+    }
     config = OmegaConf.create(nested(words, str))
     assert OmegaConf.to_container(config, resolve=True)["b"] == "${seed}"
 

@@ -19,10 +19,15 @@ def out(tmp_path):
 
 def test_a_small_zip_that_grows_a_thousandfold_is_refused_before_it_does(tmp_path, out):
     path = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("a", "w") as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("a", "w") as file,
+    ):
         for _ in range(FREE // 10**6 + 1):
             file.write(bytes(10**6))
-    with pytest.raises(PodiumError, match=r"bomb.zip cannot be unpacked: it holds more than 0.1 GB.*data.unzip_gb"):
+    with pytest.raises(
+        PodiumError, match=r"bomb.zip cannot be unpacked: it holds more than 0.1 GB.*data.unzip_gb"
+    ):
         unzip(path, out, everything)
     assert not out.exists()
 

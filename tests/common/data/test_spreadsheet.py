@@ -12,7 +12,9 @@ from common.data.corrections import apply_corrections
 from common.data.spreadsheet import escape, read_csv, to_csv, unescape
 from common.deliver.submission import Labels, TopK
 
-RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "'=1", "\"=1", " ' \" -2", "＝1", "'-1", "''=1"]
+RUN = [
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "'=1", '"=1', " ' \" -2", "＝1", "'-1", "''=1",
+]  # fmt: skip
 STAY = ["a", "'abc", "''", "1", "a=1", "", " ", "${x}", "字", "[red]", "'a=1"]
 
 
@@ -32,7 +34,9 @@ def test_every_text_comes_back(text):
 
 
 def test_numbers_stay_numbers_and_text_of_digits_stays_text(tmp_path):
-    table = pd.DataFrame({"class": ["-1", "=x", "'=y", "'z", "a\n-b"], "score": [-1.5, np.nan, -2.0, 3.0, 4.0]})
+    table = pd.DataFrame(
+        {"class": ["-1", "=x", "'=y", "'z", "a\n-b"], "score": [-1.5, np.nan, -2.0, 3.0, 4.0]}
+    )
     to_csv(table, tmp_path / "a.csv")
     text = (tmp_path / "a.csv").read_text()
     assert text.splitlines()[1:3] == ["'-1,-1.5", "'=x,"]
