@@ -5,12 +5,15 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from io import TextIOWrapper
 
 from common.activity import Activity
 from common.cores import let_waiting_threads_sleep
 from common.errors import PodiumError
+from common.files import FULL, unwritable
 from common.heap import keep_freed_memory
 from common.run import lifeline
+from common.text import printable, utf8
 
 
 def main(arguments: list[str]) -> int:
@@ -30,13 +33,24 @@ def main(arguments: list[str]) -> int:
         sys.path.insert(0, os.getcwd())
     keep_freed_memory()
     let_waiting_threads_sleep()
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to end
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        for word in rest:
+            if word != utf8(word):
+                raise PodiumError(f"«{utf8(word)}» is not UTF-8: rename the file or folder")
         with Activity(LONG[arguments[0]]) if arguments[0] in LONG else nullcontext():
             return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
         if wants_traceback:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error, lines=True)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL or wants_traceback:
+            raise
+        print(f"error: {unwritable(utf8(str(error.filename or 'a file')), error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -63,7 +77,7 @@ def train(arguments: list[str]) -> int:
     from common.run.waves import JobsFailed
 
     try:
-        train(OmegaConf.to_container(config))  # type: ignore[arg-type]
+        train(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     except Stopped as stopped:
         print(f"{stopped}: saved; the same command goes on from here", file=sys.stderr)
         return stopped.code
@@ -105,7 +119,7 @@ def prepare(arguments: list[str]) -> int:
     from common.run.parts import make_data
     from common.run.train import with_data
 
-    data = make_data(with_data(OmegaConf.to_container(config)), folder.DATA)  # type: ignore[arg-type]
+    data = make_data(with_data(OmegaConf.to_container(config, resolve=True)), folder.DATA)  # type: ignore[arg-type]
     print(f"ready: {data.prepare()}")
     return 0
 
@@ -123,7 +137,7 @@ def pack(arguments: list[str]) -> int:
     from common.run.stages import jobs_of
     from common.run.train import with_data
 
-    whole = with_data(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    whole = with_data(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for first, *_ in jobs_of(whole):
         make_data(first.config, folder.DATA / whole["competition"]).pack()
     return 0

@@ -99,6 +99,11 @@ def silent() -> Iterator[None]:
         _speaker.pause(-1)
 
 
+def tell_on_stderr() -> None:
+    """For the rest of this process: standard output is for what it makes."""
+    _speaker.out = "stderr"
+
+
 def duration(seconds: float) -> str:
     """12 s, 3 min 05 s, 1 h 02 min."""
     whole = round(seconds)
@@ -123,6 +128,7 @@ class _Speaker:
         self.streams: list[_Watched] = []
         self.wake = threading.Event()
         self.heard = time.monotonic()  # when anything was printed last
+        self.out = "stdout"
         self.drawn = False  # a status line stands on the terminal
         self.mid_line = False  # what was printed last has not ended its line
 
@@ -170,7 +176,7 @@ class _Speaker:
                     self._tell()
 
     def _tell(self) -> None:
-        out = sys.stdout
+        out: TextIO = getattr(sys, self.out)
         if is_terminal(out):
             if time.monotonic() - self.activities[-1].began >= SHOWN_AFTER and not self.mid_line:
                 text = _cut(self.activities[-1].text(with_bar=True), shutil.get_terminal_size().columns - 1)
@@ -192,7 +198,7 @@ class _Speaker:
         if self.drawn:
             self.drawn = False
             with suppress(OSError, ValueError):
-                self._write(sys.stdout, "\r\x1b[K")
+                self._write(getattr(sys, self.out), "\r\x1b[K")
 
     def _write(self, out: TextIO, text: str) -> None:
         plain = getattr(out, "watched", out)

@@ -1,22 +1,28 @@
 """Parts of the configuration become objects."""
 
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object
 
-from common.errors import PodiumError
+KEYS = {
+    "_target_",
+    "_args_",
+    "_partial_",
+    "_convert_",
+    "_recursive_",
+}  # Hydra's, which the target does not take
 
 
 def build(part: dict[str, Any], **injected: Any) -> Any:
     """Call a part's `_target_` with its own keys and with what the caller knows.
 
-    Nested parts are handed over as they are: whoever takes them builds them. A PodiumError of the target is raised
-    as such, where Hydra would hide it behind its own.
+    The values are handed over as they are: text stays text, whatever it holds, and whoever takes nested parts builds
+    them. With `_partial_: true`, returns a function that waits for further arguments.
     """
-    try:
-        return instantiate(part, _recursive_=False, _convert_="all", **injected)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, PodiumError):
-            raise error.__cause__ from None
-        raise
+    target = get_object(part["_target_"])
+    given = deepcopy({key: value for key, value in part.items() if key not in KEYS}) | injected
+    if part.get("_partial_"):
+        return partial(target, *part.get("_args_", ()), **given)
+    return target(*part.get("_args_", ()), **given)

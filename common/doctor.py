@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.cores import cores, quota
+from common.text import console
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -52,7 +53,6 @@ def examine(check: Callable[[], Finding]) -> Finding:
 def show(findings: dict[str, Finding]) -> None:
     """A table on a terminal; plain lines, one a check, in a file or pipe and where rich is missing."""
     if sys.stdout.isatty() and find_spec("rich"):
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
@@ -61,7 +61,7 @@ def show(findings: dict[str, Finding]) -> None:
         for name, (state, found, mend) in findings.items():
             text = Text.assemble(found, *([("\n→ " + mend, "dim")] if mend else []))
             table.add_row(Text(state, styles[state]), Text(name), text)
-        Console().print(table)
+        console().print(table)
         return
     width = max(map(len, findings))
     for name, (state, found, mend) in findings.items():

@@ -47,7 +47,9 @@ def toy_composer(folder: Path):
     (folder / "conf" / "competition" / "toy.yaml").write_text(TOY.format(root=folder / "images"))
 
     def composed(*overrides: str) -> dict:
-        return OmegaConf.to_container(compose(["competition=toy", *overrides], [folder / "conf"]))
+        return OmegaConf.to_container(
+            compose(["competition=toy", *overrides], [folder / "conf"]), resolve=True
+        )
 
     return composed
 

@@ -17,6 +17,8 @@ FLOOR = {
     "errors",
     "build",
     "cores",
+    "text",
+    "files",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other
 DOORS = {"__main__", "doctor"}  # files that may import everything, and that nothing else imports

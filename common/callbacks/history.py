@@ -8,6 +8,8 @@ import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from common.files import written
+
 
 class History(Checkpoint):
     """Writes `history.csv`: epoch, step, seconds of training so far, lr and every epoch's metrics.
@@ -44,7 +46,8 @@ class History(Checkpoint):
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows = [old for old in self.rows if old["epoch"] < row["epoch"]] + [row]
         if trainer.is_global_zero:
-            pd.DataFrame(self.rows).to_csv(self.path, index=False)
+            with written(self.path, sync=False) as partial:
+                pd.DataFrame(self.rows).to_csv(partial, index=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds}

@@ -2,15 +2,18 @@
 
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from rich.console import Console
 
 from common.activity import Activity, duration
+from common.errors import PodiumError
+from common.files import unwritable
+from common.text import console
 
 
 class Progress(Callback):
@@ -28,7 +31,7 @@ class Progress(Callback):
         self.title = title
         self.log_file = Path(log)  # not self.log: Lightning gives callbacks that name
         self.with_bar = with_bar
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = console(soft_wrap=True)
         self.activity: Activity | None = None
         self.shown = 0.0
 
@@ -86,7 +89,8 @@ class Progress(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._note(f"stopped at step {trainer.global_step}: {exception!r}", trainer)
+        with suppress(PodiumError):  # on a full disk the exception itself is what counts
+            self._note(f"stopped at step {trainer.global_step}: {exception!r}", trainer)
         self._close()
 
     def _note(self, line: str, trainer: pl.Trainer) -> None:
@@ -115,9 +119,12 @@ class Progress(Callback):
 
 
 def note(log: Path, line: str) -> None:
-    """Add a line with its time to a log file."""
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
+    """Add a line with its time to a log file. Raises PodiumError where it cannot be written."""
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
+    except OSError as error:
+        raise unwritable(log, error) from error
 
 
 def _number(name: str, value: float) -> str:

@@ -57,7 +57,7 @@ def check(
         passed: the arguments that the caller passes to the part at a key.
         where: put before each message.
     """
-    whole: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    whole: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
     values = {key: value for key, value in whole.items() if key != "stages"}  # each is checked by itself
     problems = []
     for key, near in half_parts(values):

@@ -55,7 +55,7 @@ OF_THE_RUN = {
 }
 
 OF_THE_DATA = {
-    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "max_bad_share",
+    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "max_bad_share", "max_pixels",
 }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
         if stage.soft_labels_from is not None:
             files.pop()
         _settle_soft_labels(name, stage.soft_labels_from, stages[name].config)
-        stage.recipe = _changed(base.config, stages[name].config)
+        stage.recipe = command_line.escape(_changed(base.config, stages[name].config))
     if not stages:
         _settle_soft_labels("train", None, base.config, alone=True)
     return Composed(base.config, base.sources, stages)
@@ -191,8 +191,8 @@ def _without_stages(layer: Layer) -> Layer:
 
 def _changed(base: DictConfig, stage: DictConfig) -> dict[str, Any]:
     """The root's keys in which a stage differs from the common recipe, each with its whole value."""
-    before: Any = OmegaConf.to_container(base)
-    after: Any = OmegaConf.to_container(stage)
+    before: Any = OmegaConf.to_container(base, resolve=True)
+    after: Any = OmegaConf.to_container(stage, resolve=True)
     return {key: value for key, value in after.items() if key != "stages" and value != before[key]}
 
 
@@ -266,7 +266,7 @@ def _command_line(overrides: Sequence[str], groups: Choices) -> Layer:
     others: list[command_line.Assignment] = []
     for word in command_line.parse(overrides):
         if word.key in groups and not word.delete and not isinstance(word.value, dict):
-            choices[word.key] = word.value
+            choices[word.key] = str(word.value) if isinstance(word.value, str) else word.value
         elif word.key in SHELVES and not isinstance(word.value, dict):
             on, off = f"{word.key}.<name>={{}}", f"{word.key}.<name>=null"
             raise PodiumError(
@@ -284,7 +284,9 @@ def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
     # Hydra looks for its primary configuration in its first folder only: hence the ConfigStore.
     ConfigStore.instance().store(name="podium_train", node=read_yaml(train), provider=shown(train))
     first, *more = (str(folder) for folder in path.folders)
-    given = [f"hydra.searchpath=[{','.join(command_line.quote(f'file://{folder}') for folder in more)}]"]
+    given = [
+        f"hydra.searchpath=[{','.join(command_line.quote(command_line.escape(f'file://{folder}')) for folder in more)}]"
+    ]
     for group, option in choices.items():
         left_out = option is None or (group == PRESET and not with_preset)
         given.append(f"~{group}" if left_out else f"{group}={command_line.quote(str(option))}")

@@ -15,6 +15,8 @@ Schema = TypeVar("Schema")
 def parse(schema: type[Schema], overrides: Sequence[str]) -> Schema:
     """The options as an instance of a dataclass; a field that is `MISSING` must be given.
 
+    There is nothing that an interpolation could name: `${…}` is text, quoted or not.
+
     Raises:
         PodiumError: an unknown option, with the nearest one; a wrong type; one that is missing; what the
             dataclass's own `__post_init__` finds.
@@ -23,6 +25,6 @@ def parse(schema: type[Schema], overrides: Sequence[str]) -> Schema:
     for word in words:
         if word.delete:
             raise PodiumError(f"~{word.key}: options are given as key=value")
-    options = OmegaConf.to_object(typed(command_line.nested(words), schema))
+    options = OmegaConf.to_object(typed(command_line.nested(words, str), schema))
     assert isinstance(options, schema)
     return options

@@ -3,6 +3,8 @@
 Values that hold a comma, a quote or brackets must be quoted for Hydra, and once more for the shell:
 `"data.root='/photos, 2026'"`; so does the Makefile with DATA. Other text that Hydra's grammar does not know
 (Chinese, `=`, `~`) may stand unquoted: `data.root=/数据/书法`.
+
+A quoted value is text: `${…}` in it stays as it is. Unquoted, `${key}` is that key's value, as in a YAML file.
 """
 
 import itertools
@@ -28,12 +30,16 @@ class Sign(Enum):
     DELETED = "~"  # the key goes
 
 
+class Text(str):
+    """What was quoted: an interpolation in it is none."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One word of the command line, understood. `delete` is Hydra's `~key`."""
 
     key: str
-    value: Any
+    value: Any  # what was quoted is `Text`
     delete: bool = False
 
 
@@ -46,8 +52,11 @@ def parse(words: Sequence[str]) -> list[Assignment]:
     return [_single(word) for word in words]
 
 
-def nested(assignments: Sequence[Assignment]) -> dict[str, Any]:
-    """Dotted keys as nested dictionaries; `Sign.DELETED` stands for a key that goes. Later words win."""
+def nested(assignments: Sequence[Assignment], kind: type = Text) -> dict[str, Any]:
+    """Dotted keys as nested dictionaries, written as in a YAML file; `Sign.DELETED` stands for a key that goes.
+
+    Later words win. kind: of the strings that are text; `str`: all, quoted or not.
+    """
     values: dict[str, Any] = {}
     for word in assignments:
         *parents, last = word.key.split(".")
@@ -56,7 +65,7 @@ def nested(assignments: Sequence[Assignment]) -> dict[str, Any]:
             if not isinstance(node.get(parent), dict):
                 node[parent] = {}
             node = node[parent]
-        node[last] = Sign.DELETED if word.delete else word.value
+        node[last] = Sign.DELETED if word.delete else escape(word.value, kind)
     return values
 
 
@@ -79,6 +88,19 @@ def quote(value: str) -> str:
     return QuotedString(value, Quote.single).with_quotes()
 
 
+def escape(value: Any, kind: type = str) -> Any:
+    """A value as OmegaConf reads it back unchanged: what is of this kind in it, at any depth, is no interpolation."""
+    if isinstance(value, kind):
+        return _INTERPOLATION.sub(lambda found: 2 * found[1] + r"\${", str(value))
+    if isinstance(value, list):
+        return [escape(item, kind) for item in value]
+    return {key: escape(item, kind) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+_QUOTED = re.compile(r"([^=]*)='(.*)'", re.DOTALL)
+
+
 def _single(word: str) -> Assignment:
     override = _parse(word)
     if isinstance(override, Assignment):
@@ -88,7 +110,16 @@ def _single(word: str) -> Assignment:
         raise PodiumError(
             f"{word} gives several values, as for a sweep. One with a comma: {quoted}; a list: [a,b]"
         )
-    return Assignment(override.key_or_group, override.value(), override.is_delete())
+    return Assignment(override.key_or_group, _value(override._value), override.is_delete())
+
+
+def _value(parsed: Any) -> Any:
+    """What Hydra has parsed, as plain values and `Text`."""
+    if isinstance(parsed, list):
+        return [_value(item) for item in parsed]
+    if isinstance(parsed, dict):
+        return {getattr(key, "text", key): _value(item) for key, item in parsed.items()}
+    return Text(parsed.text) if isinstance(parsed, QuotedString) else parsed
 
 
 def _values(word: str, options: Mapping[str, list[str]]) -> list[str]:
@@ -115,6 +146,10 @@ def _parse(word: str) -> Override | Assignment:
     try:
         return _parser().parse_override(word)
     except HydraException as error:
+        if quoted := _QUOTED.fullmatch(
+            word
+        ):  # as the Makefile does it: where \ stands before a quote, Hydra sees none
+            return Assignment(name.lstrip("+"), Text(quoted[2].replace("\\'", "'")))
         value = word.split("=", 1)[-1].strip()
         if "=" in word and not re.search(r"""[,'"\[\]{}]|^\w+\(|\$""", value):
             return Assignment(name.lstrip("+"), value)

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 def plan(config: DictConfig) -> str:
     """Competition, experiments, and each part's option and target as comments; then the resolved YAML."""
-    values: Any = OmegaConf.to_container(config)
+    values: Any = OmegaConf.to_container(config, resolve=True)
     rows = [
         ("competition", values["competition"], ""),
         ("experiment", ", ".join(values["experiment"]) or "none", ""),

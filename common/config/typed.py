@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from common.config.explain import explain, said_by
 from common.config.nearest import show
+from common.config.overrides import escape
 from common.config.schema import Root
 from common.errors import PodiumError
 
@@ -16,7 +17,7 @@ from common.errors import PodiumError
 def typed(
     values: Mapping[str, Any], schema: type = Root, sources: Mapping[str, str] | None = None
 ) -> DictConfig:
-    """A configuration typed by a dataclass, interpolations resolved.
+    """A configuration typed by a dataclass, interpolations resolved: what is left of them is escaped text.
 
     Args:
         values: nested plain values, for example a run's config.yaml.
@@ -82,6 +83,6 @@ def _resolve(config: DictConfig | ListConfig) -> None:
             except OmegaConfBaseException as error:
                 error.full_key = config._get_full_key(key)
                 raise
-            config[key] = value
+            config[key] = escape(value)
         elif isinstance(node, DictConfig | ListConfig) and not node._is_none():
             _resolve(node)

@@ -25,7 +25,9 @@ import pandas as pd
 from common.activity import Activity
 from common.data.attempts import THREADS
 from common.data.images import Image, ImageError
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
+from common.files import written
 
 AHEAD = 32  # pictures that are read while others are copied
 QUALITY = 95  # of the JPEGs
@@ -177,14 +179,10 @@ def _write_jpeg(path: Path, image: Image) -> None:
     """Write it whole or not at all."""
     bgr = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     data: Any = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data.tobytes())
-    partial.replace(path)
+    with written(path, str(os.getpid()), sync=False) as partial:
+        partial.write_bytes(data.tobytes())
 
 
 def _list(made: pd.DataFrame, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".manifest.{os.getpid()}"
     files = [Path(path).relative_to(folder).as_posix() for path in made["path"]]
-    made[["id", "copy_of", "label"]].assign(file=files).to_csv(partial, index=False)
-    partial.replace(folder / "manifest.csv")
+    to_csv(made[["id", "copy_of", "label"]].assign(file=files), folder / "manifest.csv", str(os.getpid()))

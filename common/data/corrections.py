@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.config.nearest import suggest
+from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
 
 
@@ -21,7 +22,7 @@ def apply_corrections(table: pd.DataFrame, class_names: list[str], path: Path) -
     """
     if not path.is_file():
         raise PodiumError(f"data.corrections: there is no file {path}")
-    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    found = read_csv(path, dtype=str, keep_default_na=False)
     for column in ("id", "class"):
         if column not in found:
             raise PodiumError(f"{path}: column {column} is missing; there are {', '.join(found.columns)}")

@@ -5,6 +5,8 @@ Training, `pack`, predict, the checks of export and serve all call `read` or `de
 
 import io
 import json
+import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from common.build import build
+from common.data.image_size import HEAD, image_size, jpeg_size
 from common.data.raw import Raw
 from common.errors import PodiumError
+from common.text import printable, utf8
 
 Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
+MAX_PIXELS = 180_000_000  # of a picture, unless data.max_pixels says otherwise: 540 MB in colour
 PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # the EXIF tag
+_ESCAPED = re.compile(r"[\udc80-\udcff]|\\x[89a-f][0-9a-f]")  # of a name that is not UTF-8, see `utf8`
+NO_PICTURE = "cannot be decoded: cut short, damaged or not a picture"
 STRIP = 64  # rows of a transparent picture that are laid on white at a time
 
+Pillow.MAX_IMAGE_PIXELS = None  # bounded here, by max_pixels
 cv2.setLogLevel(0)  # silent: an ImageError says it, once and with the path
 cv2.setNumThreads(1)  # pictures are prepared side by side: threads within one would only take turns
 
@@ -32,47 +40,67 @@ class ImageError(PodiumError):
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(str(path), reason)  # plain arguments, so that it travels between worker processes
-        self.path, self.reason = str(path), reason
+        self.path, self.reason = utf8(str(path)), reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{printable(self.path)}: {self.reason}"
 
 
-def read(path: Path | str, channels: int, at_least: tuple[int, int] | None = None) -> Image:
+def read(
+    path: Path | str, channels: int, at_least: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> Image:
     """Read a file of any format that OpenCV knows, see `decode`, or raw pixels within a file, see raw.py.
 
-    A missing file raises ImageError too.
+    A missing file raises ImageError too. Of a file with too many pixels little more than its header is read.
     """
-    raw = Raw.parse(path)
+    raw = None if os.path.isfile(path) else Raw.parse(path)
     try:
         if raw is not None:
+            _check_size((raw.height, raw.width), max_pixels, str(path))
             grey = raw.read()[:, :, None]
             return grey if channels == 1 else np.repeat(grey, channels, axis=2)
         # Not cv2.imread: it passes JPEGs that are cut short, and fails on some file names.
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(HEAD)
+            if len(data) == HEAD:
+                _check_size(image_size(data), max_pixels, str(path))
+                data += file.read()
     except OSError as error:
+        if _ESCAPED.search(str(path)):
+            raise ImageError(path, "its name is not UTF-8: rename the file") from error
         raise ImageError(path, error.strerror or type(error).__name__) from error
     except EOFError as error:
         raise ImageError(path, "the file ends before") from error
-    return decode(data, channels, at_least, name=str(path))
+    return decode(data, channels, at_least, str(path), max_pixels)
 
 
-def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, name: str = "image") -> Image:
+def decode(
+    data: bytes,
+    channels: int,
+    at_least: tuple[int, int] | None = None,
+    name: str = "image",
+    max_pixels: int = MAX_PIXELS,
+) -> Image:
     """Decode an encoded picture to uint8 (H, W, channels): RGB for 3 channels, luminance for 1.
 
     at_least: (H, W) that will be needed. A JPEG larger than twice that is decoded at 1/2, 1/4 or 1/8, never
         below what is needed: several times faster, and as good as shrinking by area.
+    max_pixels: of which a larger picture is refused by its header, before memory is taken for it.
 
     The EXIF orientation of JPEG, PNG, WebP and TIFF is applied. A transparent PNG, WebP or GIF is laid on white.
     16 bits become 8 by their high byte. The first frame of an animation counts.
 
-    Raises ImageError(name, reason) if the data are empty, cut short (a JPEG without its end marker too) or
-    not a picture. Damage inside a complete file (flipped bits) goes unnoticed, as in every decoder.
+    Raises ImageError(name, reason) if the data are empty, cut short (a JPEG without its end marker too), not a picture
+    or too large. Damage inside a complete file (flipped bits) goes unnoticed, as in every decoder.
     """
     if channels not in (1, 3):
         raise PodiumError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
     if not data:
         raise ImageError(name, "the file is empty")
+    size = image_size(data)
+    if size is None:
+        raise ImageError(name, NO_PICTURE)
+    _check_size(size, max_pixels, name)
     transparent = _may_be_transparent(data)
     if transparent:
         flags = cv2.IMREAD_UNCHANGED
@@ -88,7 +116,7 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
     except cv2.error as error:  # more pixels than OpenCV allows (2^30), or a broken header
         raise ImageError(name, f"cannot be decoded ({error.err or error.msg})") from error
     if image is None:
-        raise ImageError(name, "cannot be decoded: cut short, damaged or not a picture")
+        raise ImageError(name, NO_PICTURE)
     if transparent:
         image = _on_white(image, channels)
     elif channels == 3:
@@ -96,6 +124,11 @@ def decode(data: bytes, channels: int, at_least: tuple[int, int] | None = None, 
     if turned:
         image = _upright(image, orientation(data))
     return image.reshape(*image.shape[:2], channels)
+
+
+def _check_size(size: tuple[int, int] | None, max_pixels: int, name: str) -> None:
+    if size is not None and size[0] * size[1] > max_pixels:
+        raise ImageError(name, f"{size[1]} × {size[0]} pixels are more than max_pixels={max_pixels}")
 
 
 def fit(
@@ -153,6 +186,11 @@ def fit_to(image: Image, preprocessing: dict[str, Any]) -> Image:
     )
 
 
+def max_pixels(preprocessing: dict[str, Any]) -> int:
+    """The largest picture that this preprocessing takes; it is carried where it is not the default."""
+    return preprocessing.get("max_pixels", MAX_PIXELS)
+
+
 def needed(preprocessing: dict[str, Any]) -> tuple[int, int] | None:
     """(H, W) that `decode` may reduce a picture to; None where a part `picture` needs it as it is."""
     if preprocessing.get("picture"):
@@ -204,24 +242,10 @@ _REDUCED = {
 
 def _reduction(data: bytes, at_least: tuple[int, int]) -> int:
     """The largest of 1, 2, 4, 8 by which a JPEG may be divided, however its EXIF orientation turns it."""
-    size = _jpeg_size(data)
+    size = jpeg_size(data)
     if size is None:
         return 1
     return next((factor for factor in (8, 4, 2) if min(size) >= factor * max(at_least)), 1)
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) as stored, from the frame header; None if `data` are no JPEG."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame, not a table
-            return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
-        fill = marker == 0xFF
-        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return None
 
 
 def _may_be_transparent(data: bytes) -> bool:

@@ -15,22 +15,25 @@ from torch.utils.data import DataLoader
 
 from common.activity import Activity, counted
 from common.build import build
-from common.config.schema import one_of
+from common.config.schema import at_least, one_of
 from common.data.copies import Copies, placed
 from common.data.corrections import apply_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
 from common.data.features import Features
 from common.data.folds import PARTS, divide
-from common.data.images import Image, ImageError, fit_to, read
+from common.data.images import MAX_PIXELS, Image, ImageError, fit_to, max_pixels, read
 from common.data.pack import file_keys
+from common.data.records import bad_table
 from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
+from common.data.spreadsheet import to_csv
 from common.data.store import Store
 from common.data.stored_split import StoredSplit
 from common.data.unlabelled import taught_records
 from common.data.views import make_views
 from common.errors import PodiumError
+from common.text import printable
 
 PIECE = 1 << 25  # numbers of images and of probabilities that are computed together, 134 MB each as float32
 
@@ -64,6 +67,8 @@ class ImageData(pl.LightningDataModule):
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
         copies: part that balances the classes by changed copies on disk, trained on only; see common/data/copies.py.
         corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
+        max_pixels: a picture of more, ≥ 1, is one that cannot be read: 180 million take 540 MB. Predict, evaluate and
+            export take it from the run or the file.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
         in_memory_bytes: more than that of fitted pixels, ≥ 0, are packed in a file and mapped, not kept in memory.
             Fewer are read from a pack where it has them all. Image views need pictures as they are: these are never
@@ -111,6 +116,7 @@ class ImageData(pl.LightningDataModule):
         fold: int | None = None,
         taught: str | None = None,
         cleaned: str | None = None,
+        max_pixels: int = MAX_PIXELS,
         max_bad_share: float = 0.05,
         in_memory_bytes: int = 2**30,
         packs: str | None = None,
@@ -126,6 +132,7 @@ class ImageData(pl.LightningDataModule):
             raise PodiumError(f"data.batch_size must be at least 1, got {batch_size}")
         if workers < 0:
             raise PodiumError(f"data.workers must be at least 0, got {workers}")
+        at_least("data.max_pixels", max_pixels, 1)
         one_of("data.sampling", sampling, tuple(SAMPLING))
         if not (0 < valid < 1 or (valid == 0 and folds)):
             raise PodiumError(f"data.valid must be in (0, 1), got {valid}")
@@ -165,6 +172,7 @@ class ImageData(pl.LightningDataModule):
             "pad_value": pad_value,
             "interpolation": interpolation,
             **({"picture": picture} if picture else {}),
+            **({"max_pixels": max_pixels} if max_pixels != MAX_PIXELS else {}),
         }
         self.image_view, self.batch_view = make_views(views)
         self.store = Store(
@@ -218,7 +226,8 @@ class ImageData(pl.LightningDataModule):
         raises ImageError for a picture that cannot be read.
         """
         paths = table["path"].tolist()
-        return lambda row: read(paths[row], self.preprocessing["channels"], at_least)
+        channels, most = self.preprocessing["channels"], max_pixels(self.preprocessing)
+        return lambda row: read(paths[row], channels, at_least, most)
 
     def picture_keys(self, table: pd.DataFrame) -> np.ndarray:
         """Bytes (N,) that are others once a picture may be another; see common/data/pack.py."""
@@ -457,10 +466,11 @@ class ImageData(pl.LightningDataModule):
         )  # of all folds: a small class may miss one
         missing = [name for label, name in enumerate(self.class_names) if label not in present]
         if missing and self.allow_absent_classes:
-            print(f"classes without a picture: {', '.join(missing)}")
+            print(f"classes without a picture: {', '.join(map(printable, missing))}")
         elif missing:
             raise PodiumError(
-                f"{self.root}: {len(missing)} classes have no readable training image, the first is «{missing[0]}»: "
+                f"{self.root}: {len(missing)} classes have no readable training image, the first is "
+                f"«{printable(missing[0])}»: "
                 "add pictures of them, or take them off the list of classes"
             )
 
@@ -469,15 +479,12 @@ class ImageData(pl.LightningDataModule):
         if not bad:
             return
         path = self.folder / "bad_images.csv"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame([(error.path, error.reason) for error in bad], columns=["path", "reason"]).to_csv(
-            path, index=False
-        )
+        to_csv(bad_table(bad), path)
         message = f"{len(bad)} of {total} images could not be read; they are listed with reasons in {path}"
         if len(bad) > self.max_bad_share * total:
             raise PodiumError(
                 f"{message}\nThat is more than data.max_bad_share={self.max_bad_share}: mend or remove them, "
-                f"or raise the share. The first: {bad[0].path}: {bad[0].reason}"
+                f"or raise the share. The first: {bad[0]}"
             )
         print(f"left out: {message}")
 

@@ -41,6 +41,7 @@ from common.data.attempts import THREADS, results, submit
 from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
+from common.files import write_text
 
 VERSION = 1  # of the files
 KEY = 24  # characters of a key: 96 bits in hexadecimal
@@ -214,7 +215,7 @@ class Pack:
             print(f"{self.folder} is damaged: {lost:,} of its pictures are packed again", flush=True)
         if blocks:
             blocks[-1] = replace(blocks[-1], time=self._pixels.stat().st_mtime_ns)
-        _write(self._index, "".join(block.line() for block in blocks))
+        write_text(self._index, "".join(block.line() for block in blocks))
         self._load()
 
     def _add(self, keys: np.ndarray, picture: Callable[[int], Image]) -> dict[int, ImageError]:
@@ -229,7 +230,7 @@ class Pack:
             )
         if not len(missing):
             return {}
-        _write(self.folder / "pack.json", json.dumps(self.made_by, indent=2) + "\n")
+        write_text(self.folder / "pack.json", json.dumps(self.made_by, indent=2) + "\n")
         self._pixels.touch()
         unread: dict[int, ImageError] = {}
         began = time.monotonic()
@@ -325,13 +326,3 @@ def _code(preprocessing: dict[str, Any]) -> str:
 def _array(keys: str) -> np.ndarray:
     """Keys, one after the other, as bytes (N,)."""
     return np.frombuffer(keys.encode(), f"S{KEY}")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

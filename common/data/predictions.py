@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.files import written
+
 WIDE, KEPT = 512, 32  # classes above which a row keeps only so many
 ROWS = 1024  # a piece of a file: at 50,000 classes 200 MB once read
 BLOCK = 1 << 23  # probabilities sorted together, which takes 12 bytes each
@@ -30,39 +32,35 @@ def write(
 
     probabilities: float32 (N, K), or pieces of it as they are computed; lists of ids and labels may grow with them.
     """
-    partial = path.with_name(f".{path.name}.partial")
     pieces = [probabilities] if isinstance(probabilities, np.ndarray) else probabilities
     writer, done = None, 0
-    try:
-        for piece in pieces:
-            rows = slice(done, done + len(piece))
-            columns: dict[str, Any] = {"id": ids[rows], "label": np.asarray(labels[rows], np.int64)}
-            if folds is not None:
-                columns["fold"] = np.asarray(folds[rows], np.int64)
-            table = pa.table(columns | _columns(np.asarray(piece, np.float32)))
-            if writer is None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                metadata = {"classes": str(piece.shape[1])}
-                writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
-            writer.write_table(table, row_group_size=ROWS)
-            done += len(piece)
-    finally:
-        if writer is not None:
-            writer.close()
-    if done != len(ids):
-        raise ValueError(f"{len(ids)} ids, but {done} rows of probabilities")
-    partial.replace(path)
+    with written(path) as partial:
+        try:
+            for piece in pieces:
+                rows = slice(done, done + len(piece))
+                columns: dict[str, Any] = {"id": ids[rows], "label": np.asarray(labels[rows], np.int64)}
+                if folds is not None:
+                    columns["fold"] = np.asarray(folds[rows], np.int64)
+                table = pa.table(columns | _columns(np.asarray(piece, np.float32)))
+                if writer is None:
+                    metadata = {"classes": str(piece.shape[1])}
+                    writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
+                writer.write_table(table, row_group_size=ROWS)
+                done += len(piece)
+        finally:
+            if writer is not None:
+                writer.close()
+        if done != len(ids):
+            raise ValueError(f"{len(ids)} ids, but {done} rows of probabilities")
 
 
 def join(path: Path, parts: Sequence[Path]) -> None:
     """Write the rows of tables of the same classes into one, in order, and remove them."""
-    partial = path.with_name(f".{path.name}.partial")
-    with pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
+    with written(path) as partial, pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
         for part in parts:
             file = pq.ParquetFile(part)
             for group in range(file.num_row_groups):
                 writer.write_table(file.read_row_group(group))
-    partial.replace(path)
     for part in parts:
         part.unlink()
 

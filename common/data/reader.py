@@ -9,7 +9,7 @@ import numpy as np
 
 from common.activity import Activity
 from common.data.attempts import THREADS, results, submit
-from common.data.images import ImageError, fit_to, needed, read
+from common.data.images import ImageError, fit_to, max_pixels, needed, read
 from common.data.records import images_below
 from common.errors import PodiumError
 
@@ -27,15 +27,22 @@ def images_of(source: Path) -> list[Path]:
 
 
 def batches(
-    paths: list[Path], preprocessings: Sequence[dict[str, Any]], batch_size: int
+    paths: list[Path],
+    preprocessings: Sequence[dict[str, Any]],
+    batch_size: int,
+    most_pixels: int | None = None,
 ) -> Iterator[tuple[list[int], list[np.ndarray], list[ImageError]]]:
     """(positions in `paths`, uint8 (B, H, W, C) for each preprocessing, errors) a batch: two batches in memory.
 
-    Pictures that cannot be read are left out of a batch and come as errors.
+    Pictures that cannot be read are left out of a batch and come as errors; so do those of more than `most_pixels`,
+    None: as each preprocessing says.
     """
 
     def load(path: Path) -> list[np.ndarray]:
-        return [fit_to(read(path, one["channels"], at_least=needed(one)), one) for one in preprocessings]
+        return [
+            fit_to(read(path, one["channels"], needed(one), most_pixels or max_pixels(one)), one)
+            for one in preprocessings
+        ]
 
     with ThreadPoolExecutor(THREADS) as pool:
         pending = None
@@ -54,13 +61,14 @@ def predicted(
     probabilities: Callable[[list[np.ndarray]], np.ndarray],
     batch_size: int,
     bad: list[ImageError],
+    most_pixels: int | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(position in `paths`, probabilities (K,)) of each picture that can be read, in order; errors go to `bad`.
 
     probabilities: uint8 (B, H, W, C) for each preprocessing → float (B, K).
     """
     with Activity("predicting", len(paths)) as counter:
-        for positions, images, errors in batches(paths, preprocessings, batch_size):
+        for positions, images, errors in batches(paths, preprocessings, batch_size, most_pixels):
             bad.extend(errors)
             if positions:
                 yield from zip(positions, probabilities(images), strict=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.images import ImageError
 from common.errors import PodiumError
+from common.text import printable, utf8
 
 COLUMNS = ["id", "path", "label", "group", "source"]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -19,18 +21,26 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 def records(
     root: Path, paths: Sequence[Path], labels: Sequence[int], keep_order: bool = False
 ) -> pd.DataFrame:
-    """The table of the images `paths` (below `root`), each in a group of its own, ordered by id or as given."""
-    ids = [path.relative_to(root).as_posix() for path in paths]
+    """The table of the images `paths` (below `root`), each in a group of its own, ordered by id or as given.
+
+    A name that is not UTF-8 is written as `utf8` writes it: no such file is found, and `read` says why.
+    """
+    ids = [utf8(path.relative_to(root).as_posix()) for path in paths]
     table = pd.DataFrame(
-        {"id": ids, "path": [str(path) for path in paths], "label": labels, "group": ids, "source": ""}
+        {"id": ids, "path": [utf8(str(path)) for path in paths], "label": labels, "group": ids, "source": ""}
     )
     table = table.astype({"id": str, "path": str, "label": "int64", "group": str, "source": str})
     doubled = table["id"][table["id"].duplicated()]
     if len(doubled):
         raise PodiumError(
-            f"{root}: {len(doubled)} images are listed more than once, the first is {doubled.iloc[0]}"
+            f"{root}: {len(doubled)} images are listed more than once, the first is {printable(doubled.iloc[0])}"
         )
     return table if keep_order else table.sort_values("id", ignore_index=True)
+
+
+def bad_table(errors: list[ImageError]) -> pd.DataFrame:
+    """Columns path and reason, as `bad_images.csv` lists them."""
+    return pd.DataFrame([(error.path, error.reason) for error in errors], columns=["path", "reason"])
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -39,9 +49,12 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path, suffixes: set[str]) -> list[Path]:
-    """Every file below `folder` with one of these suffixes (lower case), sorted, hidden ones left out."""
+    """Every file below `folder` with one of these suffixes (lower case), sorted, hidden ones left out.
+
+    Names that are not UTF-8 are given as `utf8` writes them, so that such a file is named as one that cannot be read.
+    """
     return sorted(
-        path
+        Path(utf8(str(path)))
         for path in folder.rglob("*")
         if path.suffix.lower() in suffixes
         and path.is_file()
@@ -69,13 +82,16 @@ def class_folders(
         path.relative_to(root).as_posix(): path for path in sorted(root.glob("/".join("*" * (deep + 1))))
     }
     folders = {name: path for name, path in found.items() if path.is_dir() and not name.startswith(".")}
+    if strange := next((name for name in folders if name != utf8(name)), None):
+        raise PodiumError(f"{root}: the folder «{printable(utf8(strange))}» is not UTF-8: rename it")
     names = list(class_names) if class_names is not None else list(folders)
     if not names:
         raise PodiumError(f"{root} holds no class folders: expected {root}/<class name>/<image>.jpg")
     unknown = [name for name in folders if name not in set(names)]
     if unknown:
         raise PodiumError(
-            f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, the first is «{unknown[0]}»"
+            f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, "
+            f"the first is «{printable(unknown[0])}»"
         )
     label_of = {name: label for label, name in enumerate(names)}
     images = {name: images_below(folder) for name, folder in folders.items()}
@@ -92,4 +108,6 @@ def class_folders(
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f", … {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(printable, names[:most])) + (
+        f", … {len(names) - most} more" if len(names) > most else ""
+    )

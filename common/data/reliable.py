@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
 
 
@@ -19,7 +20,7 @@ def read_reliable(path: Path) -> pd.DataFrame:
     found = (
         pd.read_parquet(path)
         if path.suffix == ".parquet"
-        else pd.read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
+        else read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
     )
     for column in ("id", "class", "kept"):
         if column not in found:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
 
 COLUMNS = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
@@ -67,19 +68,16 @@ class StoredSplit:
         new = set(table["id"][~table["train_only"]]) - (set() if self.own is None else set(self.own["id"]))
         if not new and self.own is not None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            before = pd.read_csv(path, dtype=str, keep_default_na=False)
+            before = read_csv(path, dtype=str, keep_default_na=False)
             table = pd.concat([table[COLUMNS], before[~before["id"].isin(table["id"])]])
-        partial = path.with_name(f".folds.{os.getpid()}")
-        table[COLUMNS].to_csv(partial, index=False)
-        partial.replace(path)
+        to_csv(table[COLUMNS], path, str(os.getpid()))
 
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise PodiumError(f"data.split: there is no file {path}")
-    known = pd.read_csv(path, dtype=str, keep_default_na=False)
+    known = read_csv(path, dtype=str, keep_default_na=False)
     missing = {"id", "part"} - set(known.columns)
     if missing:
         raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from common.data import predictions
 from common.data.images import ImageError
 from common.data.records import class_folders
+from common.data.spreadsheet import to_csv
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import read_folds
 from common.run.summary import formatted
+from common.text import console, printable
 
 # part of a run's data → what it is good for, the most honest first
 HELD_OUT = {
@@ -69,17 +70,15 @@ def evaluate(options: Evaluate) -> Path:
         what += ", by a model trained on SAMPLE DATA"
     bad: list[ImageError] = []
     paths = [Path(path) for path in table["path"]]
-    rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad)
+    rows = ensemble.predict(table["id"].tolist(), paths, options.batch_size, bad, options.max_pixels)
     file = out / "predictions.parquet"
     replaced = folder.load_json(out / "scores.json").get("of") if (out / "scores.json").exists() else None
     if not _write(file, table.set_index("id")["label"].to_dict(), rows):
-        raise PodiumError(
-            f"none of the {len(table)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
-        )
+        raise PodiumError(f"none of the {len(table)} pictures could be read; the first: {bad[0]}")
     scores = score_table(file, ensemble.modules[0], ensemble.class_names)
     said = {"of": what, "mean": ensemble.mean, "members": ensemble.members}
     folder.write_json(out / "scores.json", {**scores, "unreadable": len(bad), **said})
-    pd.DataFrame(scores["per_class"]).to_csv(out / "class_scores.csv", index=False)
+    to_csv(pd.DataFrame(scores["per_class"]), out / "class_scores.csv")
     draw_confusion(out / "confusion.png", predictions.read_top(file), ensemble.class_names)
     _print(scores, f"{what} ({ensemble.how})", bad, out)
     if replaced is not None:
@@ -147,18 +146,18 @@ def _of_classes(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
 
 
 def _print(scores: dict, what: str, bad: list[ImageError], out: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)  # lines stay whole where they are read by programs
+    terminal = console(soft_wrap=True)  # lines stay whole where they are read by programs
     named = {"top1": "top-1", "top5": "top-5"}
     measured = {key: value for key, value in scores.items() if isinstance(value, float)}
     head = [f"{named.get(key, key)} {formatted(key, value)}" for key, value in measured.items()]
-    console.print(f"{scores['images']} images of {what}", markup=False)
-    console.print(", ".join(head), markup=False)
+    terminal.print(f"{scores['images']} images of {what}")
+    terminal.print(", ".join(head))
     if bad:
-        console.print(f"{len(bad)} could not be read and are left out, the first: {bad[0]}", markup=False)
+        terminal.print(f"{len(bad)} could not be read and are left out, the first: {bad[0]}")
     table = Table("class", "precision", "recall", "support", title="lowest recall first")
     seen = [row for row in scores["per_class"] if row["support"]]
     for row in sorted(seen, key=lambda row: row["recall"])[:10]:
         precision = "–" if row["precision"] is None else f"{row['precision']:.3f}"
-        table.add_row(row["class"], precision, f"{row['recall']:.3f}", str(row["support"]))
-    console.print(table)
-    console.print(f"all classes: {out / 'class_scores.csv'}; mistakes: {out / 'confusion.png'}", markup=False)
+        table.add_row(printable(row["class"]), precision, f"{row['recall']:.3f}", str(row["support"]))
+    terminal.print(table)
+    terminal.print(f"all classes: {out / 'class_scores.csv'}; mistakes: {out / 'confusion.png'}")

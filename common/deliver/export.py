@@ -4,13 +4,13 @@ A file is what its checks say: it is loaded from disk and compared, on real pict
 left them. One that differs is kept under the name `rejected_…` and ends the command with exit code 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from common.activity import Activity
@@ -19,8 +19,10 @@ from common.cores import cores
 from common.deliver.compare import EAGER, FILES, INT8, ONNX, Predict, in_batches, parity, speeds
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
+from common.files import FULL, make_folder, unwritable
 from common.run import folder
 from common.run.members import read_members
+from common.text import console
 
 if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
@@ -76,9 +78,11 @@ def export(options: Export) -> Path:
     from common.deliver.held_out import pictures
 
     ensemble = _one_input(run, options)
-    checked_on = pictures(ensemble, options.input, options.data, options.images, options.calibration)
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=out) as staging:
+    checked_on = pictures(
+        ensemble, options.input, options.data, options.images, options.calibration, options.max_pixels
+    )
+    make_folder(out)
+    with _room_in(out), TemporaryDirectory(prefix=".", dir=out) as staging:
         forms = all_forms(
             ensemble,
             _about(run, config, ensemble),
@@ -104,6 +108,17 @@ def export(options: Export) -> Path:
             f"{', '.join(map(str, rejected))} differs from the model of {run}: do not use it, and report this"
         )
     return out
+
+
+@contextmanager
+def _room_in(out: Path) -> Iterator[None]:
+    """A disk that takes nothing more as one message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise unwritable(out, error) from error
 
 
 def _one_input(run: Path, options: Export) -> "Ensemble":
@@ -218,10 +233,9 @@ def _verdict(int8: Mapping[str, Any], fp32: Mapping[str, Any], trained: float) -
 
 
 def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, options: Export) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"{said['run']} ({said['how']}), checked on {said['images']} pictures: {said['checked_on']}",
-        markup=False,
+    terminal = console(soft_wrap=True)
+    terminal.print(
+        f"{said['run']} ({said['how']}), checked on {said['images']} pictures: {said['checked_on']}"
     )
     heads = ["", "MB", "difference", "same class", "top-1", "ms", "images/s"]
     table = Table(caption=f"ms: one picture; images/s: in batches of {options.batch_size}")
@@ -239,8 +253,8 @@ def _print(rows: list[dict[str, Any]], said: Mapping[str, Any], out: Path, optio
                 f"{row['images_per_second']:.0f}",
             ]
         table.add_row(row["form"], *cells)
-    console.print(table)
+    terminal.print(table)
     for row in rows:
         if row["note"]:
-            console.print(f"{row['form']}: {row['note']}", markup=False)
-    console.print(f"written to {out}", markup=False)
+            terminal.print(f"{row['form']}: {row['note']}")
+    terminal.print(f"written to {out}")

@@ -75,11 +75,21 @@ class Exported:
         return self.session.run(["probabilities"], {"image": images})[0]
 
     def predict(
-        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+        self,
+        ids: list[str],
+        paths: list[Path],
+        batch_size: int,
+        bad: list[ImageError],
+        most_pixels: int | None = None,
     ) -> Iterator[tuple[str, np.ndarray]]:
         """(id, probabilities float32 (K,)) of each picture that can be read, in order; errors go to `bad`."""
         rows = predicted(
-            paths, [self.preprocessing], lambda fitted: self.probabilities(fitted[0]), batch_size, bad
+            paths,
+            [self.preprocessing],
+            lambda fitted: self.probabilities(fitted[0]),
+            batch_size,
+            bad,
+            most_pixels,
         )
         return ((ids[position], row) for position, row in rows)
 

@@ -74,6 +74,8 @@ def _quantised(folder: Path, calibration: np.ndarray, threads: int) -> Predict |
     try:
         quantise(folder / FILES[ONNX], folder / FILES[INT8], calibration)
         return Exported(folder / FILES[INT8], threads).probabilities
+    except OSError:  # no room on the disk
+        raise
     except Exception as error:  # a layer without a form in int8; the file in 32 bits is as good as before
         return f"cannot be had: {first_line(error)}"
 

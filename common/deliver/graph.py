@@ -4,6 +4,7 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,10 @@ def trace(model: nn.Module, preprocessing: Mapping[str, Any]) -> ExportedProgram
 
 def write_program(program: ExportedProgram, path: Path, about: Mapping[str, Any]) -> None:
     """Write a `.pt2` for `torch.export.load`; `about` is its extra file `about.json`."""
+    whole = BytesIO()  # torch's own writer ends the process where a disk is full
     with _quiet():
-        torch.export.save(program, path, extra_files={"about.json": json.dumps(about, ensure_ascii=False)})
+        torch.export.save(program, whole, extra_files={"about.json": json.dumps(about, ensure_ascii=False)})
+    path.write_bytes(whole.getbuffer())
 
 
 def write_onnx(program: ExportedProgram, path: Path, about: Mapping[str, Any]) -> None:

@@ -37,7 +37,12 @@ class Pictures:
 
 
 def pictures(
-    ensemble: Ensemble, source: str | None, changed: Mapping[str, Any], most: int, calibration: int
+    ensemble: Ensemble,
+    source: str | None,
+    changed: Mapping[str, Any],
+    most: int,
+    calibration: int,
+    most_pixels: int | None = None,
 ) -> Pictures:
     """At most so many, always the same ones, of the class folders in `source` or else of the first model's own data.
 
@@ -50,7 +55,7 @@ def pictures(
     if source is None or calibration:
         data = _data_of(Path(ensemble.members[0]["job"]), changed)
     if source is not None:
-        images, labels = _labelled(source, ensemble.class_names, preprocessing, most)
+        images, labels = _labelled(source, ensemble.class_names, preprocessing, most, most_pixels)
         what = source
     else:
         assert data is not None and data.table is not None
@@ -87,14 +92,18 @@ def _fitted(data: ImageData, rows: np.ndarray) -> np.ndarray:
 
 
 def _labelled(
-    source: str, class_names: list[str], preprocessing: dict[str, Any], most: int
+    source: str,
+    class_names: list[str],
+    preprocessing: dict[str, Any],
+    most: int,
+    most_pixels: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     table = class_folders(Path(source), class_names, allow_empty=True)[0]
     table = table.iloc[_some(np.arange(len(table)), most)]
     paths = [Path(path) for path in table["path"]]
     bad: list[ImageError] = []
     images, positions = [], []
-    for good, fitted, errors in batches(paths, [preprocessing], 128):
+    for good, fitted, errors in batches(paths, [preprocessing], 128, most_pixels):
         bad.extend(errors)
         if good:
             images.append(fitted[0])

@@ -1,21 +1,28 @@
 """The verb `predict`: a run and pictures in, a submission out."""
 
-import csv
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from common.activity import tell_on_stderr
 from common.build import build
 from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.data.images import ImageError
 from common.data.reader import images_of
+from common.data.records import bad_table
+from common.data.spreadsheet import to_csv
 from common.deliver.submission import Submission
 from common.errors import PodiumError
+from common.files import is_stream, written
 from common.run import folder
+from common.text import printable
 
 
 class Predictor(Protocol):
@@ -27,7 +34,12 @@ class Predictor(Protocol):
     def how(self) -> str: ...
 
     def predict(
-        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+        self,
+        ids: list[str],
+        paths: list[Path],
+        batch_size: int,
+        bad: list[ImageError],
+        most_pixels: int | None = None,
     ) -> Iterator[tuple[str, np.ndarray]]: ...
 
 
@@ -43,9 +55,11 @@ class OnRun:
     checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
     tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
+    max_pixels: int | None = None  # a picture of more cannot be read; null: data.max_pixels of the run
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
+        at_least("max_pixels", self.max_pixels, 1, or_null=True)
 
 
 @dataclass
@@ -70,7 +84,7 @@ def predict(options: Predict) -> Path | None:
     submission: Submission = build(config["submission"])
     ids, paths = _pictures(config, run, submission, options.input)
     bad: list[ImageError] = []
-    rows = model.predict(ids, paths, options.batch_size, bad)
+    rows = model.predict(ids, paths, options.batch_size, bad, options.max_pixels)
     if options.input and paths == [Path(options.input)] and options.out is None:
         _print_top_five(rows, bad, model.class_names)
         return None
@@ -79,37 +93,47 @@ def predict(options: Predict) -> Path | None:
         raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
     if out.is_dir():
         raise PodiumError(f"OUT: {out} is a folder; name the file to write")
+    streamed = is_stream(out)
     if out.suffix not in ("", submission.suffix):
         raise PodiumError(
             f"OUT: {out} would hold a {submission.suffix} file: name it {out.with_suffix(submission.suffix)}"
         )
-    partial = out.with_name(f".{out.name}.partial")
-    count = _write(submission, partial, rows, model.class_names)
-    if not count:
-        partial.unlink()
-        raise PodiumError(
-            f"none of the {len(paths)} pictures could be read; the first: {bad[0].path}: {bad[0].reason}"
-            if bad
-            else "there is no picture to predict"
-        )
-    unreadable = {error.path for error in bad}
-    if options.input:  # a folder of one's own is complete without what cannot be read; a test part is not
-        ids = [image for image, path in zip(ids, paths, strict=True) if str(path) not in unreadable]
-    faults = submission.validate(partial, ids, model.class_names)
-    written = out.with_name(f"{out.stem}_rejected{out.suffix}") if faults else out
-    partial.replace(written)
+    if streamed:
+        tell_on_stderr()
+    with written(out) as unchecked:
+        count = submission.write(unchecked, rows, model.class_names)
+        if not count:
+            raise PodiumError(
+                f"none of the {len(paths)} pictures could be read; the first: {bad[0]}"
+                if bad
+                else "there is no picture to predict"
+            )
+        unreadable = {error.path for error in bad}
+        if options.input:  # a folder of one's own is complete without what cannot be read; a test part is not
+            ids = [image for image, path in zip(ids, paths, strict=True) if str(path) not in unreadable]
+        faults = submission.validate(unchecked, ids, model.class_names)
+        rejected = out.with_name(f"{out.stem}_rejected{out.suffix}")
+        if faults and not streamed:
+            shutil.move(unchecked, rejected)
+        elif faults:
+            raise PodiumError(
+                f"nothing goes to {out}: it would not be accepted:\n  " + "\n  ".join(faults[:10])
+            )
+    say = partial(print, file=sys.stderr if streamed else sys.stdout)
     sample = " (of a model trained on SAMPLE DATA)" if config["data"].get("sample") else ""
-    print(f"{count} prediction{'s' if count > 1 else ''}{sample} from {run} ({model.how}): {written}")
+    file = rejected if faults else out
+    say(f"{count} prediction{'s' if count > 1 else ''}{sample} from {run} ({model.how}): {file}")
     if bad:
-        listed = out.with_name(f"{out.stem}_bad_images.csv")
-        with listed.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("path", "reason"), *((error.path, error.reason) for error in bad)])
-        print(
-            f"{len(bad)} of the pictures could not be read and are left out; with reasons they are listed in {listed}"
-        )
+        left_out = f"{len(bad)} of the pictures could not be read and are left out"
+        if streamed:
+            say(f"{left_out}, the first: {bad[0]}")
+        else:
+            listed = out.with_name(f"{out.stem}_bad_images.csv")
+            to_csv(bad_table(bad), listed)
+            say(f"{left_out}; with reasons they are listed in {listed}")
     if faults:
-        raise PodiumError(f"{written} would not be accepted:\n  " + "\n  ".join(faults[:10]))
-    print(f"checked: every image{' that could be read' if bad else ''} once, in order, known classes")
+        raise PodiumError(f"{file} would not be accepted:\n  " + "\n  ".join(faults[:10]))
+    say(f"checked: every image{' that could be read' if bad else ''} once, in order, known classes")
     return out
 
 
@@ -207,25 +231,12 @@ def _pictures(
     return [path.relative_to(base).as_posix() for path in paths], paths
 
 
-def _write(
-    submission: Submission, path: Path, rows: Iterator[tuple[str, np.ndarray]], names: list[str]
-) -> int:
-    try:
-        return submission.write(path, rows, names)
-    except PodiumError:
-        path.unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise PodiumError(f"{path} could not be written: {error.strerror or error}") from error
-
-
 def _print_top_five(rows: Iterator[tuple[str, np.ndarray]], bad: list[ImageError], names: list[str]) -> None:
     for _, probabilities in rows:
         for label in np.argsort(-probabilities, kind="stable")[:5]:
-            print(f"{100 * probabilities[label]:6.2f} %  {names[label]}")
+            print(f"{100 * probabilities[label]:6.2f} %  {printable(names[label])}")
     if bad:
-        raise PodiumError(f"{bad[0].path}: {bad[0].reason}")
+        raise PodiumError(f"{bad[0]}")
 
 
 def _file_name(config: dict[str, Any], submission: Submission) -> str:

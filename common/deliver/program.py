@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from common.data.archive import read_member
 from common.deliver.exported import about_of, first_line
 from common.errors import PodiumError
 
 SUFFIX = ".pt2"
+ABOUT = 2**26  # bytes of what it says of itself, at most: 50,000 classes take 5 MB
 
 
 class Program:
@@ -54,9 +56,7 @@ class Program:
 
 def _metadata(path: Path) -> dict[str, str]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            name = next((name for name in archive.namelist() if name.endswith("extra/about.json")), None)
-            about = json.loads(archive.read(name)) if name else {}
+        about = json.loads(read_member(path, "extra/about.json", ABOUT) or b"{}")
     except (zipfile.BadZipFile, ValueError) as error:
         raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
     return {key: json.dumps(value) for key, value in about.items()}

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from common.data.spreadsheet import escape, unescape
 from common.errors import PodiumError
 
 Rows = Iterable[tuple[str, np.ndarray]]  # (image id, probabilities float (K,))
@@ -71,14 +72,14 @@ class TopK:
             for image, probabilities in rows:
                 best = np.argsort(-probabilities, kind="stable")[: self.k]
                 label = self.separator.join(class_names[label] for label in best)
-                writer.writerow([*self.names(image), label])
+                writer.writerow(map(self._cell, [*self.names(image), label]))
                 count += 1
         return count
 
     def validate(self, path: Path, ids: list[str], class_names: list[str]) -> list[str]:
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))
+                rows = [[self._text(cell) for cell in row] for row in csv.reader(file)]
         except UnicodeDecodeError as error:
             return [f"not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"]
         except OSError as error:
@@ -128,3 +129,22 @@ class TopK:
 
     def _name(self, image: str) -> str:
         return image.rsplit("/", 1)[-1] if self.bare_name else image
+
+    def _cell(self, text: str) -> str:
+        return text
+
+    def _text(self, cell: str) -> str:
+        return cell
+
+
+class Labels(TopK):
+    """What `TopK` writes, as people open it: for a folder of one's own, of which no contest says how it is to be.
+
+    See common/data/spreadsheet.py.
+    """
+
+    def _cell(self, text: str) -> str:
+        return escape(text)
+
+    def _text(self, cell: str) -> str:
+        return unescape(cell)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from common.config.schema import above_zero, at_least, one_of
 from common.data.predictions import ROWS
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from common.run import blend_summary, candidates, folder
 from common.run.candidates import Candidate, Table
@@ -56,7 +57,7 @@ def blend(options: Blend) -> Path:
     metric = _metric(folder.load_config(runs[0]), tables[part].stack.shape[2])
     out = _out(options, runs[0])
     with folder.lock(out):
-        candidates.common_folds(runs).to_csv(out / "folds.csv", index=False)
+        to_csv(candidates.common_folds(runs), out / "folds.csv")
         ingredients: list[Candidate] = []
         if options.soup is not None:
             ingredients, cooked = _soup(out, found, options.soup, part, metric)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
+
+from common.text import console, printable
 
 NAMED = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
 WHAT = {
@@ -16,15 +17,15 @@ WHAT = {
 
 def print_summary(out: Path, known: dict[str, Any]) -> None:
     """Print what `blend.json` holds."""
-    console = Console(highlight=False)
+    terminal = console()
     metric, parts = known["metric"], known["parts"]
     heads = [f"{NAMED[metric]}, {part}" for part in parts]
     table = Table(Column("model", overflow="fold"), *heads, "ms", "chosen", title="each model alone")
     for row in known["candidates"]:
         scores = [_said(metric, row[part][metric]) for part in parts]
         time = f"{row['milliseconds']:.1f}" if "milliseconds" in row else "–"
-        table.add_row(row["name"], *scores, time, "yes" if row["name"] in known["members"] else "")
-    console.print(table)
+        table.add_row(printable(row["name"]), *scores, time, "yes" if row["name"] in known["members"] else "")
+    terminal.print(table)
     members = known["members"]
     lines = [
         f"chosen ({known['search']} search): {', '.join(members)}"
@@ -42,7 +43,7 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
         lines.append(f"the soup is of {', '.join(known['soup'])}; the resamples do not cook it again")
     lines += [f"run     {out}", f"next    make predict RUN={out}"]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        terminal.print(line, soft_wrap=True)
 
 
 def _of_contest(scores: dict[str, Any]) -> list[str]:

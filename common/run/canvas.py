@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from PIL import Image
 
+from common.files import written
 from common.run.fonts import font_for
 
 # Okabe and Ito's palette: told apart under every common colour blindness (jfly.uni-koeln.de/color).
@@ -147,8 +148,8 @@ def save(figure: Figure, path: Path, most_bytes: int = 600_000) -> Path:
             small.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, "PNG", optimize=True)
             if buffer.tell() <= most_bytes:
                 break
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(buffer.getvalue())
+    with written(path) as partial:
+        partial.write_bytes(buffer.getvalue())
     return path
 
 

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import torch
 
 from common.data import predictions
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
+from common.files import written
 from common.run import folder
 from common.run.clean_rules import by_accuracy, by_confident_learning, only_stable
 from common.run.members import read_folds
@@ -126,10 +128,9 @@ def _named(run: Path, path: Path) -> pd.DataFrame:
 
 def _write(path: Path, found: pd.DataFrame) -> None:
     """Both forms; the Parquet last, whole or not at all: where it is, the list is complete."""
-    folder.write_text(path.with_suffix(".csv"), found.to_csv(index=False))
-    partial = path.with_name(f".{path.name}.partial")
-    found.to_parquet(partial, index=False)
-    partial.replace(path)
+    to_csv(found, path.with_suffix(".csv"))
+    with written(path) as partial:
+        found.to_parquet(partial, index=False)
 
 
 def _is_newer(path: Path, ends: list[Path]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
 
 COLUMNS = ["id", "class", "kept", "reason", "repeat"]
@@ -90,7 +91,7 @@ def only_stable(found: pd.DataFrame, path: Path, least: float) -> pd.DataFrame:
     path: CSV with columns class and score (or recall) in [0, 1], such as the `class_scores.csv` of `evaluate`. A class
     that it does not have, or without a score, stays.
     """
-    scores = pd.read_csv(
+    scores = read_csv(
         path, dtype={"class": str}, keep_default_na=False, na_values={"score": [""], "recall": [""]}
     )
     column = next((name for name in ("score", "recall") if name in scores), None)

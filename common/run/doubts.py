@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from common.data import predictions
-from common.run import folder
+from common.data.spreadsheet import to_csv
 
 MOST_CLASSES = 512  # cleanlab works on dense rows
 COLUMNS = ["id", "class", "was", "quality", "probability", "reason"]
@@ -55,5 +55,5 @@ def write_doubts(run: Path, table_path: Path, class_names: list[str]) -> pd.Data
     if len(class_names) > MOST_CLASSES:
         return None
     doubts = find_doubts(*predictions.read(table_path), class_names)
-    folder.write_text(run / "doubts.csv", doubts.to_csv(index=False))
+    to_csv(doubts, run / "doubts.csv")
     return doubts

@@ -86,10 +86,16 @@ class Ensemble:
         return combine(np.stack(each), self.mean)
 
     def predict(
-        self, ids: list[str], paths: list[Path], batch_size: int, bad: list[ImageError]
+        self,
+        ids: list[str],
+        paths: list[Path],
+        batch_size: int,
+        bad: list[ImageError],
+        most_pixels: int | None = None,
     ) -> Iterator[tuple[str, np.ndarray]]:
         """(id, probabilities float32 (K,)) of each picture that can be read, in order; errors go to `bad`."""
-        for position, row in predicted(paths, self.preprocessings, self.probabilities, batch_size, bad):
+        rows = predicted(paths, self.preprocessings, self.probabilities, batch_size, bad, most_pixels)
+        for position, row in rows:
             if not np.isfinite(row).all():
                 raise PodiumError(
                     f"{paths[position]}: the model says what is no number; its training has diverged: {self.how}"

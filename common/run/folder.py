@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from common.errors import PodiumError
+from common.files import make_folder, write_text, written
 
 RUNS = Path("runs")
 DATA = Path("data")  # what is made of a competition's data, or drawn in their place
@@ -118,25 +119,10 @@ def load_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise PodiumError(f"{path} could not be written: {error.strerror or error}") from error
-
-
 def copy(source: Path, target: Path) -> None:
     """Copy a file whole or not at all."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    os.replace(partial, target)
+    with written(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def predictions_path(job: Path, part: str) -> Path:
@@ -160,8 +146,8 @@ def in_use(folder: Path) -> str | None:
 @contextmanager
 def lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` against a second start, or wait for the first; the lock goes with the process, however it ends."""
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / "lock").open("a+")
     except OSError as error:
         raise PodiumError(
@@ -178,8 +164,7 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
             raise InUse(
                 f"{folder} is in use by {holder}: wait for it, or start another run with NEW=1"
             ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
+        with suppress(OSError):  # it is held, though a full disk keeps no name of who holds it
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield

@@ -1,6 +1,5 @@
 """The pictures of a run, drawn from its files."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.data import predictions
-from common.data.images import read
+from common.data.images import MAX_PIXELS, read
 from common.data.module import ImageData
+from common.files import written
 from common.run import folder, pictures
 from common.run.confusion import confusion
 from common.run.doubts import write_doubts
@@ -25,7 +25,7 @@ def draw(run: Path, jobs: list[Path]) -> None:
     jobs: the folds of one stage, or its only job.
     """
     if (jobs[0] / "views.png").exists():
-        shutil.copyfile(jobs[0] / "views.png", _in(run, "views"))
+        folder.copy(jobs[0] / "views.png", _in(run, "views"))
     histories = [pd.read_csv(job / "history.csv") for job in jobs if (job / "history.csv").exists()]
     if histories:
         folds = [history.assign(fold=number) for number, history in enumerate(histories)]
@@ -62,12 +62,12 @@ def doubts(run: Path, table: Path, names: list[str]) -> None:
 
 def _images(run: Path, ids: list[str]) -> list[np.ndarray]:
     path_of = read_folds(run).set_index("id")["path"]
-    channels = folder.load_config(run)["data"].get("channels", 3)
-    return [read(path_of[image], channels) for image in ids]
+    data = folder.load_config(run)["data"]
+    most = data.get("max_pixels", MAX_PIXELS)
+    return [read(path_of[image], data.get("channels", 3), max_pixels=most) for image in ids]
 
 
 def _in(run: Path, name: str) -> Path:
-    (run / "pictures").mkdir(parents=True, exist_ok=True)
     return run / "pictures" / f"{name}.png"
 
 
@@ -83,7 +83,5 @@ def draw_views(path: Path, data: ImageData) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, format="png")
-    partial.replace(path)
+    with written(path) as partial:
+        figure.savefig(partial, format="png")

@@ -11,7 +11,7 @@ Where one model trains in several processes, all of them run this; the first alo
 import logging
 import traceback
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def run_job(job: Path) -> None:
             _run(job)
         except Exception as error:
             if is_first_process() and not isinstance(error, Stopped):
-                folders.write_text(job / "failed.txt", "".join(traceback.format_exception(error)))
+                with suppress(PodiumError):  # on a full disk the error itself is what counts
+                    folders.write_text(job / "failed.txt", "".join(traceback.format_exception(error)))
             raise
 
 

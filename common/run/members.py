@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
 from common.run import folder
 
@@ -81,7 +82,7 @@ def read_folds(run: Path) -> pd.DataFrame:
     path = run / "folds.csv"
     if not path.exists():
         raise PodiumError(f"{run} has no folds.csv: the run has not begun, or the file was removed")
-    return pd.read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
+    return read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
 
 
 def class_names(job: Path) -> list[str]:

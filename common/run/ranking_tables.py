@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from common.data.spreadsheet import to_csv
 from common.run import folder
 from common.run.ranking import Difference, Ranked, Ranking, rank
 from common.run.ranking_picture import draw_ranking
+from common.text import console, printable
 
 
 def write_ranking(root: Path) -> Ranking:
@@ -24,13 +24,13 @@ def write_ranking(root: Path) -> Ranking:
 def write_tables(root: Path) -> Ranking:
     """Write ranking.csv and ranking.md: what there is so far."""
     ranking = rank(root)
-    folder.write_text(root / "ranking.csv", _frame(ranking).to_csv(index=False))
+    to_csv(_frame(ranking), root / "ranking.csv")
     folder.write_text(root / "ranking.md", _markdown(ranking))
     return ranking
 
 
 def print_ranking(ranking: Ranking) -> None:
-    console = Console(highlight=False)
+    terminal = console()
     heads, rows = cells(ranking)
     table = Table()
     longest = max(len(row.name) for row in ranking.rows)
@@ -42,12 +42,12 @@ def print_ranking(ranking: Ranking) -> None:
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*map(printable, row))
     for line in ranking.heads:
-        console.print(line, markup=False, soft_wrap=True, style="bold")
-    console.print(table)
+        terminal.print(line, soft_wrap=True, style="bold")
+    terminal.print(table)
     for line in ranking.notes:
-        console.print(line, markup=False, soft_wrap=True)
+        terminal.print(line, soft_wrap=True)
 
 
 def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
@@ -90,7 +90,9 @@ def _frame(ranking: Ranking) -> pd.DataFrame:
 def _markdown(ranking: Ranking) -> str:
     heads, rows = cells(ranking)
     lines = [heads, ["---"] * len(heads), *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    table = "\n".join(
+        "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
     return "\n\n".join([f"# {ranking.title}", *ranking.heads, table, *ranking.notes]) + "\n"
 
 

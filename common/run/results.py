@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import yaml
 
+from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # what readers raise for a damaged file
@@ -245,7 +246,7 @@ def _as_mapping(value: Any) -> dict[str, Any]:
 
 
 def _strings(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False)  # a class may be called "NA" or "001"
+    return read_csv(path, dtype=str, keep_default_na=False)  # a class may be called "NA" or "001"
 
 
 def _split(path: Path) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.run.results import Results, read_results
+from common.text import printable
 
 
 def print_summary(run: Path, console: Console) -> None:
@@ -16,9 +17,9 @@ def print_summary(run: Path, console: Console) -> None:
         console.print(
             "SAMPLE DATA: these scores are of generated pictures, not of the competition's", style="bold"
         )
-    console.print(_scores(results))
+    console.print(_scores(results), markup=False, emoji=False)
     for remark in results.remarks():
-        console.print(remark, markup=False)
+        console.print(remark, markup=False, emoji=False)
     model = results.model
     if model:
         console.print(
@@ -29,8 +30,8 @@ def print_summary(run: Path, console: Console) -> None:
             console.print(
                 f"{len(left_out)} bad {kind} were left out: {run / f'bad_{kind}.csv'}", markup=False
             )
-    console.print(f"run     {run}", markup=False, soft_wrap=True)
-    console.print(f"report  {run / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(f"run     {run}", markup=False, emoji=False, soft_wrap=True)
+    console.print(f"report  {run / 'report.html'}", markup=False, emoji=False, soft_wrap=True)
     console.print("next")
     name = results.competition
     for command in (
@@ -38,14 +39,14 @@ def print_summary(run: Path, console: Console) -> None:
         f"make predict COMP={name} RUN={run} INPUT=<folder or image>",
         f"make evaluate COMP={name} RUN={run} INPUT=<folder of class folders>",
     ):
-        console.print(f"  {command}", markup=False, soft_wrap=True)
+        console.print(f"  {command}", markup=False, emoji=False, soft_wrap=True)
 
 
 def _scores(results: Results) -> Table:
     heads = results.heads()
-    table = Table("model", "part", *heads.values())
+    table = Table("model", "part", *map(printable, heads.values()))
     for _, row in results.score_table().iterrows():
-        table.add_row(row["model"], row["part"], *(formatted(name, row[name]) for name in heads))
+        table.add_row(printable(row["model"]), row["part"], *(formatted(name, row[name]) for name in heads))
     return table
 
 

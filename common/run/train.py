@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class
-from rich.console import Console
 
 from common.activity import Activity
 from common.build import build
 from common.data.module import ImageData
 from common.errors import PodiumError
+from common.files import made
 from common.run import environment, folder
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
@@ -30,6 +30,7 @@ from common.run.stages import (
 )
 from common.run.summary import print_summary
 from common.run.waves import run_alone, run_waves
+from common.text import console, utf8
 
 
 def train(config: dict[str, Any]) -> Path:
@@ -66,7 +67,7 @@ def train(config: dict[str, Any]) -> Path:
                 run_waves(run, waves, launcher, stop_on_failure=config["on_failure"] == "stop")
             with Activity("writing scores, pictures and report"):
                 finish(run, waves)
-    print_summary(run, Console(highlight=False))
+    print_summary(run, console())
     return run
 
 
@@ -94,12 +95,14 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
         root = Path(data["root"])
         if not root.is_dir():
             raise PodiumError(f"data.root: there is no folder {root}; name your data by DATA=<folder>")
+        if str(root.resolve()) != utf8(str(root.resolve())):
+            raise PodiumError(f"data.root: {utf8(str(root.resolve()))} is not UTF-8: rename the folder")
         return {**config, "data": {**data, "root": str(root.resolve())}}
     root = folder.DATA / config["competition"] / "sample"
     data_class: type[ImageData] = get_class(data["_target_"])  # type: ignore[assignment]
     if not root.is_dir():
         print(f"no data.root given: drawing sample data in {root}", flush=True)
-        with Activity("drawing sample data"):
+        with Activity("drawing sample data"), made(root):
             data_class.write_sample(root)
     else:
         print(f"no data.root given: using the sample data in {root}", flush=True)

@@ -103,7 +103,7 @@ def take(words: Sequence[str], keys: Sequence[str]) -> tuple[list[str], list[str
 def composed(words: Sequence[str], config_dirs: Sequence[str]) -> dict[str, Any]:
     """A checked configuration as plain values."""
     config = configure([*words, *(f"{FLAG}={folder}" for folder in config_dirs)])
-    return OmegaConf.to_container(config)  # type: ignore[return-value]
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
 def choose(sweep: Sweep, how: HowToRun) -> tuple[Path, str]:

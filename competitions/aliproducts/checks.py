@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.text import utf8
+
 Bools = NDArray[np.bool_]
 
 
@@ -112,7 +114,7 @@ def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
 def _file_names(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as found:
-            return {entry.name for entry in found if not entry.name.startswith(".")}
+            return {utf8(entry.name) for entry in found if not entry.name.startswith(".")}
     except (FileNotFoundError, NotADirectoryError):
         return set()
 

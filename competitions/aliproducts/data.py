@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from common.data.module import ImageData
 from common.data.records import images_below, records
 from common.data.reliable import repeats
+from common.data.spreadsheet import to_csv
 from common.data.stored_split import StoredSplit
 from common.errors import PodiumError
 from competitions.aliproducts.prepare import Settings, prepare, prepared_folder
@@ -140,10 +141,9 @@ class AliproductsData(ImageData):
         low, high = self.window
         name = f"classes_{self.train_list}_{low:.0f}-{'' if high == np.inf else f'{high:.0f}'}.csv"
         columns = ["label", "class_id", "images", *self.levels]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{name}.{os.getpid()}"  # jobs side by side may write it at once
-        chosen[columns].to_csv(partial, index=False)
-        partial.replace(self.folder / name)
+        to_csv(
+            chosen[columns], self.folder / name, str(os.getpid())
+        )  # jobs side by side may write it at once
 
 
 def bounds(window: list[int | None] | None) -> tuple[float, float]:

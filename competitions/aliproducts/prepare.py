@@ -21,8 +21,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
+from common.files import made
 from common.run.folder import lock, write_json
+from common.text import utf8
 from competitions.aliproducts.checks import Report, class_folder, not_in, sound
 from competitions.aliproducts.lists import read_list
 from competitions.aliproducts.tree import level_table, read_tree
@@ -55,14 +58,17 @@ def prepare(root: Path, out: Path, settings: Settings) -> Path:
             return out
         partial = out.with_name(f".{out.name}") / "partial"
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         tables, classes, report = read(root, settings)
-        for name, table in {**tables, "classes": classes}.items():
-            content = pa.Table.from_pandas(table, preserve_index=False)
-            pq.write_table(content, partial / f"{name}.parquet")
-            pa.csv.write_csv(content, partial / f"{name}.csv", pa.csv.WriteOptions(quoting_style="needed"))
-        report.table().to_csv(partial / "report.csv", index=False)
-        write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "state": state})
+        with made(out, partial):
+            partial.mkdir(parents=True)
+            for name, table in {**tables, "classes": classes}.items():
+                content = pa.Table.from_pandas(table, preserve_index=False)
+                pq.write_table(content, partial / f"{name}.parquet")
+                pa.csv.write_csv(
+                    content, partial / f"{name}.csv", pa.csv.WriteOptions(quoting_style="needed")
+                )
+            to_csv(report.table(), partial / "report.csv")
+            write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "state": state})
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     counts = dict.fromkeys(SHOWN, 0) | report.counts()
@@ -190,7 +196,7 @@ def _state(root: Path) -> str:
     for name in ("train", "val"):
         if (root / name).is_dir():
             with os.scandir(root / name) as found:
-                lines += sorted(f"{name}/{entry.name} {entry.stat().st_mtime_ns}" for entry in found)
+                lines += sorted(f"{name}/{utf8(entry.name)} {entry.stat().st_mtime_ns}" for entry in found)
     return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 

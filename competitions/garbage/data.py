@@ -7,6 +7,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from common.data.module import ImageData
 from common.data.records import images_below, records
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from competitions.garbage.labels import RULE, Fault, groups, read_labels, read_rule
 from competitions.garbage.sample import write_sample
@@ -53,8 +54,7 @@ class GarbageData(ImageData):
         if not faults:
             return
         path = self.folder / "bad_labels.csv"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(faults).to_csv(path, index=False)
+        to_csv(pd.DataFrame(faults), path)
         message = (
             f"{len(faults)} of {total} labels in {folder} are no good; they are listed with reasons in {path}"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.data.records import SUFFIXES
 from common.errors import PodiumError
+from common.text import utf8
 
 RULE = "garbage_classify_rule.json"
 
@@ -63,8 +64,9 @@ def read_labels(folder: Path, classes: int) -> tuple[list[tuple[Path, int]], lis
     labels: dict[str, int] = {}
     contradicted: set[str] = set()
     faults: list[Fault] = []
-    pictures = {path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
+    pictures = {utf8(path.name) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt"):
+        file = utf8(path.name)
         try:
             text = path.read_text(encoding="utf-8-sig").strip()
             image, label = _parsed(text, classes)
@@ -76,11 +78,11 @@ def read_labels(folder: Path, classes: int) -> tuple[list[tuple[Path, int]], lis
                     f"another file says that {image} is of class {labels[image]}: both are left out"
                 )
         except UnicodeDecodeError as error:
-            faults.append(Fault(path.name, repr(error.object[:40])[2:-1], "not UTF-8"))
+            faults.append(Fault(file, repr(error.object[:40])[2:-1], "not UTF-8"))
         except ValueError as error:
-            faults.append(Fault(path.name, text, str(error)))
+            faults.append(Fault(file, text, str(error)))
         except OSError as error:
-            faults.append(Fault(path.name, "", f"cannot be read: {error.strerror}"))
+            faults.append(Fault(file, "", f"cannot be read: {error.strerror}"))
     told = {Path(fault.file).stem for fault in faults}  # of these, their label file is listed
     unlabelled = sorted(image for image in pictures - set(labels) if Path(image).stem not in told)
     faults += [Fault(image, "", "no file labels this picture") for image in unlabelled]

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.config.schema import above_zero
 from common.data.module import ImageData
 from common.data.pack import file_keys
 from common.data.raw import Raw
 from common.data.records import COLUMNS
+from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from competitions.hccr import tags
 from competitions.hccr.files import gnt_files, pictures
@@ -37,17 +39,20 @@ class HccrData(ImageData):
 
     Args:
         lexicon: file with a character a line, such as the original's lexicon3755.txt: class = line number.
+        unzip_gb: that a zip may unpack to, > 0, whatever its size; None: 64, and at most 100 times the zip.
         others: see ImageData.
     """
 
-    def __init__(self, *, lexicon: str | None = None, **others: Any) -> None:
+    def __init__(self, *, lexicon: str | None = None, unzip_gb: float | None = None, **others: Any) -> None:
         super().__init__(**others)
+        above_zero("data.unzip_gb", unzip_gb)
+        self.unzip_gb = unzip_gb
         self.lexicon = Path(lexicon) if lexicon else None
         self.allow_absent_classes = lexicon is not None
 
     def prepare(self) -> Path:
         """Unpack the zips; returns the root."""
-        gnt_files(self.root)
+        gnt_files(self.root, self.unzip_gb)
         return self.root
 
     def records(self) -> tuple[pd.DataFrame, list[str]]:
@@ -96,7 +101,7 @@ class HccrData(ImageData):
 
     def _table(self) -> tuple[pd.DataFrame, GntIndex]:
         """All records in the order of files, with columns `code` and `part`, and their index."""
-        files = gnt_files(self.root)
+        files = gnt_files(self.root, self.unzip_gb)
         index = GntIndex.of([path for _, path in files])
         ids, paths = pictures(files, index)
         known = np.bincount(index.file, index.code > 0, len(files)) > 0
@@ -122,8 +127,7 @@ class HccrData(ImageData):
         if not faults:
             path.unlink(missing_ok=True)
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame([vars(fault) for fault in faults]).to_csv(path, index=False)
+        to_csv(pd.DataFrame([vars(fault) for fault in faults]), path)
         said = f"{len(faults)} records cannot be used; they are listed with file and offset in {path}"
         if len(faults) > self.max_bad_share * (count + len(faults)):
             raise PodiumError(

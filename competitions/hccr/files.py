@@ -3,12 +3,13 @@
 import hashlib
 import shutil
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
+from common.data.archive import unzip
 from common.data.raw import Raw
 from common.data.records import files_below
 from common.errors import PodiumError
+from common.files import made
 from common.run.folder import DATA, lock
 from competitions.hccr.gnt import HEAD, GntIndex
 
@@ -21,25 +22,27 @@ def has_gnt(source: Path) -> bool:
     return bool(found) and (source.is_file() or any(map(_holds_gnt, found)))
 
 
-def gnt_files(source: Path) -> list[tuple[str, Path]]:
+def gnt_files(source: Path, most_gb: float | None = None) -> list[tuple[str, Path]]:
     """(name, path) of every .gnt file that `source` is or holds, by name.
 
     A name is the path below the folder; a file in a zip has the name that it has there, behind the zip's own name
     without `.zip` where the zip is one of a folder. So it is called as it would be if the zip were unpacked beside
     itself, into a folder of its name; what is there already, in such a folder or next to the zip, is not taken twice.
 
+    most_gb: that each zip may unpack to, see common/data/archive.py.
+
     Raises PodiumError if there is none, and for a zip that cannot be unpacked.
     """
     paths = _packed_or_not(source)
     if source.is_file():
-        found = {source.name: source} if source.suffix.lower() == SUFFIX else _members(source)
+        found = {source.name: source} if source.suffix.lower() == SUFFIX else _members(source, most_gb)
     else:
         zips = [path for path in paths if path.suffix.lower() != SUFFIX]
         loose = {path.relative_to(source).as_posix(): path for path in paths if path not in zips}
         found = dict(loose)
         for path in zips:
             beside = PurePosixPath(path.relative_to(source).as_posix()).parent
-            members = _members(path)
+            members = _members(path, most_gb)
             twice = {
                 name for name in members if {_below(beside / path.stem, name), str(beside / name)} & {*loose}
             }
@@ -55,9 +58,9 @@ def gnt_files(source: Path) -> list[tuple[str, Path]]:
     return sorted(found.items())
 
 
-def _members(path: Path) -> dict[str, Path]:
+def _members(path: Path, most_gb: float | None) -> dict[str, Path]:
     """The files of a zip by their names in it."""
-    inside = unpack(path)
+    inside = unpack(path, most_gb)
     return {one.relative_to(inside).as_posix(): one for one in inside.rglob("*") if one.is_file()}
 
 
@@ -77,10 +80,12 @@ def pictures(files: list[tuple[str, Path]], index: GntIndex) -> tuple[list[str],
     return ids, [str(Raw(places[at], *place)) for at, *place in raws]
 
 
-def unpack(path: Path) -> Path:
+def unpack(path: Path, most_gb: float | None = None) -> Path:
     """The folder that holds the .gnt files of a zip, made at the first call, whole or not at all.
 
-    Raises PodiumError for what is no zip, is damaged or encrypted, or does not fit on the disk.
+    most_gb: see `unzip`.
+
+    Raises PodiumError as `unzip` does, and where it does not fit on the disk.
     """
     found = path.stat()
     key = f"{path.resolve()}\n{found.st_size}\n{found.st_mtime_ns}"
@@ -94,16 +99,9 @@ def unpack(path: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         print(f"unpacking {path} into {out}", flush=True)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    if PurePosixPath(member.filename).suffix.lower() == SUFFIX and not member.is_dir():
-                        archive.extract(member, partial)  # checks its CRC, and stays below `partial`
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise PodiumError(f"{path} cannot be unpacked: {error}; get it anew") from error
-        except OSError as error:
-            raise PodiumError(f"{path} cannot be unpacked into {out}: {error.strerror or error}") from error
-        partial.rename(out)
+        with made(out, partial):
+            unzip(path, partial, lambda name: PurePosixPath(name).suffix.lower() == SUFFIX, most_gb)
+            partial.rename(out)
     return out
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from common.data.images import read
 from common.data.module import ImageData
 from common.data.records import class_folders, images_below, records
+from common.data.spreadsheet import read_csv
 from common.data.unlabelled import PREFIX
 from common.errors import PodiumError
 from competitions.smoking_calling.prepare import Settings, is_pasted, prepare, prepared_table, source_of
@@ -146,7 +147,7 @@ def read_orientation(path: Path) -> dict[str, int]:
     """id → degrees of a CSV `id,degrees`. Raises PodiumError, with the line, for anything but 90, 180 and 270."""
     if not path.is_file():
         raise PodiumError(f"data.orientation: there is no file {path}")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_csv(path, dtype=str, keep_default_na=False)
     if list(table.columns) != ["id", "degrees"]:
         raise PodiumError(f"{path}: line 1 must be «id,degrees», got «{','.join(table.columns)}»")
     for line, (image, degrees) in enumerate(table.itertuples(index=False), start=2):

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from common.data.images import Image, ImageError, fit_to, read
+from common.data.spreadsheet import to_csv
 from common.run.ensemble import Ensemble
 from common.run.folder import load_config
 from common.run.members import combine
@@ -58,7 +59,7 @@ def report(run: Path) -> Path:
     listed = pd.DataFrame({"id": [image for image, _ in found], "degrees": degrees})
     listed = listed[listed["degrees"] > 0]
     path = run / "orientation.csv"
-    listed.to_csv(path, index=False)
+    to_csv(listed, path)
     print(f"{len(listed)} of {len(found)} pictures seem to be turned; look at them before you use the list")
     return path
 

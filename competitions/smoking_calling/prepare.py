@@ -19,8 +19,11 @@ import pandas as pd
 from common.data.duplicates import near_duplicate_groups
 from common.data.folds import assign
 from common.data.images import read
+from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
+from common.files import made
 from common.run.folder import lock, write_json
+from common.text import utf8
 from competitions.smoking_calling.clean import clean, write_jpeg
 from competitions.smoking_calling.paste import backgrounds, foregrounds, paste
 
@@ -68,23 +71,25 @@ def prepare(
             before.rename(out)
         for left in (partial, before):
             shutil.rmtree(left, ignore_errors=True)
-        kept, manifest = clean(table, class_names, partial, settings.shrink)
-        kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
-        folds_before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
-        known = pd.read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
-        kept["fold"] = assign(kept, settings.folds, settings.seed, known)
-        pasted = paste_all(kept, class_names, partial, settings)
-        folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
-        folds["class"] = [class_names[label] for label in folds["label"]]
-        folds[COLUMNS].to_csv(partial / "folds.csv", index=False)
-        made = (
-            folds[folds["train_only"]]
-            .rename(columns={"made_of": "note"})
-            .assign(original="", action="pasted")
-        )
-        manifest = pd.concat([manifest, made[manifest.columns]], ignore_index=True)
-        manifest.to_csv(partial / "manifest.csv", index=False)
-        write_json(partial / "prepared.json", {"root": str(root), **asdict(settings), "files": _files(root)})
+        with made(out, partial):
+            kept, manifest = clean(table, class_names, partial, settings.shrink)
+            kept["group"] = [f"near-{group}" for group in near_duplicate_groups(kept.pop("small"))]
+            folds_before = out / "folds.csv"  # pictures keep their folds; their ids tell what is in them
+            known = read_csv(folds_before, dtype={"id": str}) if folds_before.exists() else None
+            kept["fold"] = assign(kept, settings.folds, settings.seed, known)
+            pasted = paste_all(kept, class_names, partial, settings)
+            folds = pd.concat([kept.assign(train_only=False, made_of=""), pasted], ignore_index=True)
+            folds["class"] = [class_names[label] for label in folds["label"]]
+            to_csv(folds[COLUMNS], partial / "folds.csv")
+            new = (
+                folds[folds["train_only"]]
+                .rename(columns={"made_of": "note"})
+                .assign(original="", action="pasted")
+            )
+            manifest = pd.concat([manifest, new[manifest.columns]], ignore_index=True)
+            to_csv(manifest, partial / "manifest.csv")
+            about = {"root": str(root), **asdict(settings), "files": _files(root)}
+            write_json(partial / "prepared.json", about)
         if out.exists():
             out.rename(before)
         partial.rename(out)
@@ -96,7 +101,7 @@ def prepare(
 def prepared_table(out: Path) -> pd.DataFrame:
     """The records of a prepared folder, with `fold`, `train_only` and `made_of`."""
     text = {"id": str, "group": str, "source": str, "made_of": str}
-    table = pd.read_csv(out / "folds.csv", dtype=text, keep_default_na=False)
+    table = read_csv(out / "folds.csv", dtype=text, keep_default_na=False)
     table["path"] = [str(out / image) for image in table["id"]]
     return table.drop(columns="class").sort_values("id", ignore_index=True)
 
@@ -151,7 +156,7 @@ def is_pasted(image: str) -> bool:
 def _files(root: Path) -> str:
     """A hash of the names and sizes of the training files: whether they have changed."""
     files = sorted(path for path in (root / "train").rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(root).as_posix()} {path.stat().st_size}" for path in files]
+    lines = [f"{utf8(path.relative_to(root).as_posix())} {path.stat().st_size}" for path in files]
     return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 

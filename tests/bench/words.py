@@ -23,7 +23,7 @@ def options_and_recipe(schema: type[Options], words: Sequence[str]) -> tuple[Opt
 
 def recipe(words: Sequence[str]) -> dict[str, Any]:
     """The configuration that `train` would have from these words, as plain values."""
-    config = OmegaConf.to_container(configure(list(words)))
+    config = OmegaConf.to_container(configure(list(words)), resolve=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 

@@ -13,9 +13,12 @@ from common.deliver.serve.limits import Limits
 from common.deliver.serve.refused import Refused
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+MOST = 2**30  # pixels that OpenCV decodes at all: `check` knows the service's own bound
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")  # of the same, in HTTP
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # a client has no business with the log; `check` is stricter
+warnings.filterwarnings(
+    "ignore", module=r"PIL\."
+)  # a client has no business with the log; `check` is stricter
 
 
 def prepare(data: bytes, preprocessings: list[dict[str, Any]], limits: Limits) -> list[np.ndarray]:
@@ -27,7 +30,9 @@ def prepare(data: bytes, preprocessings: list[dict[str, Any]], limits: Limits) -
     """
     check(data, limits)
     try:
-        return [fit_to(decode(data, one["channels"], needed(one)), one) for one in preprocessings]
+        return [
+            fit_to(decode(data, one["channels"], needed(one), max_pixels=MOST), one) for one in preprocessings
+        ]
     except ImageError as error:
         raise Refused(422, f"the picture {error.reason}") from error
     except cv2.error as error:

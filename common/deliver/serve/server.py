@@ -34,7 +34,7 @@ class Serve:
     tta: bool = False  # with the recipe's test-time views, which take as many times longer
     host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it
     port: int = 8000  # 0: any that is free
-    # Names by which it is asked besides this machine's own, without a port: a.example, an address that leads here; *: all
+    # names by which it is asked besides this machine's own, without a port: a.example, another address; *: all
     hosts: list[str] = field(default_factory=list)
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores

@@ -70,7 +70,7 @@ def test_own_folders_come_before_podiums(tmp_path: Path, conf: Conf) -> None:
 
 
 def test_interpolations_are_resolved_to_plain_values(conf: Conf) -> None:
-    config = conf.compose("data.side=${data.size.0}", "run_dir='runs/${competition}'")
+    config = conf.compose("data.side=${data.size.0}", "run_dir=runs/${competition}")
     assert (config.data.side, config.run_dir) == (32, "runs/brush")
     assert "${" not in OmegaConf.to_yaml(config)
 

@@ -3,16 +3,44 @@
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from common.config.overrides import Sign, expand, nested, parse, quote
+from common.config.overrides import Sign, escape, expand, nested, parse, quote
 from common.errors import PodiumError
 
 
 @given(st.text(st.characters(exclude_categories=["C"])))
 def test_quoted_text_is_read_back_unchanged(text: str) -> None:
     assert parse([f"key={quote(text)}"])[0].value == text
+
+
+@given(st.text("\\${}:'\" a") | st.text())
+def test_what_is_escaped_is_read_back_by_omegaconf(text: str) -> None:
+    assume(text != "???")
+    config = OmegaConf.create({"a": escape(text), "b": ["${a}"]})
+    assert (config.a, config.b[0]) == (text, text)
+
+
+@given(st.text("\\${}:'a,", min_size=1).filter(lambda text: "\\\\" not in text))
+def test_what_the_makefile_quotes_is_read_back(text: str) -> None:
+    """It can only put a backslash before each quote; see `override` there."""
+    word = "run_dir='" + text.replace("'", "\\'") + "'"
+    assert parse([word])[0].value == text
+
+
+def test_quoted_text_is_no_interpolation_and_other_text_is_one() -> None:
+    words = parse(["a='${seed}'", "b=${seed}", "c=['${x}',${seed}]", "seed=7"])
+    config = OmegaConf.create(nested(words))
+    assert OmegaConf.to_container(config, resolve=True) == {
+        "a": "${seed}",
+        "b": 7,
+        "c": ["${x}", 7],
+        "seed": 7,
+    }
+    config = OmegaConf.create(nested(words, str))
+    assert OmegaConf.to_container(config, resolve=True)["b"] == "${seed}"
 
 
 @given(st.text("数据/.~=()!# abc", min_size=1).filter(lambda text: text == text.strip()))

@@ -150,12 +150,20 @@ def test_an_interrupted_or_damaged_zip_leaves_nothing(root, monkeypatch):
     assert [file.name for file in unpack(path).iterdir()] == ["100-c.gnt"]
 
 
-def test_what_leads_out_of_the_folder_stays_in_it(root, tmp_path):
+def test_what_leads_out_of_the_folder_is_refused(root, tmp_path):
     with zipfile.ZipFile(root / "evil.zip", "w") as archive:
         archive.writestr("../../../evil.gnt", record(b"\xd2\xbb", np.ones((3, 3), np.uint8)))
-    inside = unpack(root / "evil.zip")
-    assert [path.name for path in inside.rglob("*.gnt")] == ["evil.gnt"]
-    assert len(list(tmp_path.rglob("evil.gnt"))) == 1
+    with pytest.raises(PodiumError, match="leads out of its folder"):
+        unpack(root / "evil.zip")
+    assert not list(tmp_path.rglob("evil.gnt"))
+
+
+def test_what_a_zip_may_hold_is_bounded_by_a_key(root):
+    zipped(root / "HWDB1.1trn_gnt")
+    with pytest.raises(PodiumError, match=r"data.unzip_gb"):
+        data(root, unzip_gb=1e-6).records()
+    assert not list((root.parent / "data").rglob("*.gnt"))
+    assert len(data(root, unzip_gb=1).records()[0])
 
 
 def test_unknown_tags_are_for_the_submission_in_the_files_order(root):

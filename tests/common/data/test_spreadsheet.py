@@ -1,0 +1,67 @@
+"""Cells that no spreadsheet runs, and that come back as they were."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.data.corrections import apply_corrections
+from common.data.spreadsheet import escape, read_csv, to_csv, unescape
+from common.deliver.submission import Labels, TopK
+
+RUN = [
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "'=1", '"=1', " ' \" -2", "＝1", "'-1", "''=1",
+]  # fmt: skip
+STAY = ["a", "'abc", "''", "1", "a=1", "", " ", "${x}", "字", "[red]", "'a=1"]
+
+
+@pytest.mark.parametrize("text", RUN)
+def test_a_formula_becomes_text(text):
+    assert escape(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", STAY)
+def test_other_text_stays(text):
+    assert escape(text) == text and unescape(text) == text
+
+
+@given(st.text("'\"=+-@ \t\r\na1") | st.text())
+def test_every_text_comes_back(text):
+    assert unescape(escape(text)) == text
+
+
+def test_numbers_stay_numbers_and_text_of_digits_stays_text(tmp_path):
+    table = pd.DataFrame(
+        {"class": ["-1", "=x", "'=y", "'z", "a\n-b"], "score": [-1.5, np.nan, -2.0, 3.0, 4.0]}
+    )
+    to_csv(table, tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_text()
+    assert text.splitlines()[1:3] == ["'-1,-1.5", "'=x,"]
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "a.csv", dtype={"class": str}), table)
+
+
+def test_a_list_is_read_whether_a_spreadsheet_or_a_person_wrote_it(tmp_path):
+    names = ["-1", "'q", "=x"]
+    table = pd.DataFrame({"id": ["-1/=a.png", "'q/b.png"], "label": [0, 1]})
+    wanted = pd.DataFrame({"id": table["id"], "class": ["=x", "-1"]})
+    to_csv(wanted, tmp_path / "escaped.csv")
+    wanted.to_csv(tmp_path / "plain.csv", index=False)
+    assert (tmp_path / "escaped.csv").read_text() != (tmp_path / "plain.csv").read_text()
+    for name in ("escaped", "plain"):
+        assert apply_corrections(table, names, tmp_path / f"{name}.csv")["label"].tolist() == [2, 0]
+
+
+def test_submissions_are_raw_and_predictions_for_people_are_not(tmp_path):
+    names, ids = ["-1", "'-1", "b c"], ["=1.png", "'b.png"]
+    rows = [(ids[0], np.array([0.7, 0.2, 0.1])), (ids[1], np.array([0.1, 0.7, 0.2]))]
+    found = {}
+    for kind in (TopK, Labels):
+        file = tmp_path / f"{kind.__name__}.csv"
+        assert kind().write(file, iter(rows), names) == 2
+        assert kind().validate(file, ids, names) == []
+        found[kind] = pd.read_csv(io.StringIO(file.read_text()), dtype=str).to_numpy().tolist()
+    assert found[TopK] == [["=1.png", "-1"], ["'b.png", "'-1"]]
+    assert found[Labels] == [["'=1.png", "'-1"], ["'b.png", "''-1"]]

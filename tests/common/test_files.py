@@ -1,0 +1,73 @@
+"""Files appear whole or not at all, whatever stands at their path."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from common.errors import PodiumError
+from common.files import is_stream, made, make_folder, write_text, written
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    file = tmp_path / "new" / "a.txt"
+    write_text(file, "one")
+    with pytest.raises(ZeroDivisionError), written(file) as partial:
+        partial.write_text("half")
+        1 / 0  # noqa: B018
+    assert file.read_text() == "one" and [path.name for path in file.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, file = tmp_path / "link.txt", tmp_path / "there" / "file.txt"
+    file.write_text("old")
+    link.symlink_to("there/file.txt")
+    write_text(link, "new")
+    assert link.is_symlink() and file.read_text() == "new"
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to("there/more")
+    make_folder(dangling)
+    write_text(dangling / "a.txt", "deep")
+    assert (tmp_path / "there" / "more" / "a.txt").read_text() == "deep"
+
+
+def test_a_pipe_and_a_device_are_written_into(tmp_path):
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "through")
+    reader.join(60)
+    assert got == ["through"] and is_stream(pipe) and pipe.is_fifo()
+    before = sorted(os.listdir("/dev"))
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    for path in (null, null.resolve()):
+        write_text(path, "gone")
+    assert null.resolve().is_char_device() and sorted(os.listdir("/dev")) == before
+
+
+def test_standard_output_is_never_replaced():
+    from pathlib import Path
+
+    assert is_stream(Path("/dev/stdout")) and is_stream(Path("/dev/fd/1"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_is_one_message_that_names_the_file(tmp_path):
+    from pathlib import Path
+
+    with pytest.raises(PodiumError, match=r"/dev/full could not be written.*make room"):
+        write_text(Path("/dev/full"), "x" * 10_000)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PodiumError, match=r"file/a could not be written"):
+        write_text(tmp_path / "file" / "a", "x")
+
+
+def test_a_folder_that_cannot_be_made_leaves_nothing(tmp_path):
+    with pytest.raises(PodiumError, match="sample could not be written"), made(tmp_path / "sample"):
+        (tmp_path / ".sample.partial").mkdir()
+        raise OSError(errno.ENOSPC, "as a disk says it")
+    assert not list(tmp_path.iterdir())
