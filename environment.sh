@@ -70,7 +70,7 @@ print(*(requirement for name in sys.argv[1].split(",") for requirement in lists[
 END
     set -- ${2:+"$2"} -c constraints.txt -r "$folder/requirements.txt"
     # pip too where uv fails: pip's settings may name mirrors that uv does not know
-    if has_uv && UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" uv pip install -q --python "$python" "$@"; then
+    if has_uv && UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" uv pip install -q ${PIP_NO_INDEX:+--no-index} --python "$python" "$@"; then
         return
     fi
     [ -t 1 ] || set -- -qq "$@"

@@ -16,6 +16,7 @@ FLOOR = {
     "errors",
     "build",
     "cores",
+    "packages",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other
 DOORS = {"__main__", "doctor"}  # files that may import everything, and that nothing else imports
