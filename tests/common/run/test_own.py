@@ -63,7 +63,7 @@ def package(tmp_path, monkeypatch):
 @pytest.fixture
 def theirs(monkeypatch):
     """An environment that Podium did not make, and so does not change."""
-    monkeypatch.setattr(own, "MADE_HERE", False)
+    monkeypatch.setattr(own, "MAY_INSTALL", False)
 
 
 def settled(words, settle=own.train) -> dict:
@@ -137,7 +137,7 @@ def test_a_run_goes_on_as_it_began_whatever_has_come_or_gone(flowers, package, t
 
 @without_weights
 def test_looking_installs_nothing_and_expects_what_train_will_do(flowers, monkeypatch, capsys):
-    monkeypatch.setattr(own, "MADE_HERE", True)
+    monkeypatch.setattr(own, "MAY_INSTALL", True)
     monkeypatch.setattr(sys, "prefix", "/nowhere")
     assert settled(flowers, own.look)["model"]["pretrained"] == "pip"
     assert all(line.startswith("# ") for line in capsys.readouterr().out.splitlines())
@@ -159,7 +159,7 @@ def made_here(tmp_path, monkeypatch):
         monkeypatch.setenv(f"PIP_{name}", str(value))
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.setattr(sys, "prefix", str(venv))
-    monkeypatch.setattr(own, "MADE_HERE", True)
+    monkeypatch.setattr(own, "MAY_INSTALL", True)
     return venv
 
 
