@@ -139,10 +139,13 @@ def test_the_readme_trains_a_folder_of_class_folders(tmp_path):
     said = podium(tmp_path, "train", "--config-dir", "conf", f"competition={name}", *words)
     run = next((tmp_path / "runs" / name).iterdir())
     packaged = installed(PACKAGE) is not None
-    assert ("network: from the packaged" if packaged else "network: from scratch") in said and "views=" in said
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert ("network: from the packaged" if packaged else "network: from scratch") in said
+    assert "views=" in said
+    config, of_job = (
+        yaml.safe_load((run / folder / "config.yaml").read_text()) for folder in (".", "jobs/train_fold0")
+    )
     assert config["model"]["pretrained"] == ("pip" if packaged else "none")
-    assert config["views"]["batch"] == yaml.safe_load((run / "jobs/train_fold0/config.yaml").read_text())["views"]["batch"] != {}
+    assert config["views"]["batch"] == of_job["views"]["batch"] != {}
     assert pd.read_csv(run / "folds.csv")["class"].nunique() == 4
     podium(tmp_path, "predict", f"run_dir={run}", f"input={tmp_path / 'images'}", "out=all.csv")
     assert len(pd.read_csv(tmp_path / "all.csv")) == 32

@@ -72,11 +72,12 @@ def test_each_variable_becomes_its_key(echo: Path):
 
 @pytest.mark.parametrize("given", [True, False])
 def test_python_learns_whether_its_environment_is_to_be_left_as_it_is(clone: Path, given: bool):
-    """The stand-in passes `-` to a Python: here it tells what it was told."""
     program = clone / "bin" / "python3"
-    program.write_text(STAND_IN.replace("case", 'case "$*" in "-m common"*) echo "<$PODIUM_PY_IS_GIVEN>" ;; esac\ncase', 1))
+    tells = 'case "$*" in "-m common"*) echo "<$PODIUM_PY_IS_GIVEN>" ;; esac\n'
+    program.write_text(STAND_IN.replace("case", f"{tells}case", 1))
     words = [f"PY={program}"] if given else ["PYTHON=python3"]
-    assert ("<1>" if given else "<>") in make("train", *words, cwd=clone, PATH=path_of(clone)).stdout.splitlines()
+    said = make("train", *words, cwd=clone, PATH=path_of(clone)).stdout
+    assert ("<1>" if given else "<>") in said.splitlines()
 
 
 def test_variables_that_are_not_given_become_nothing(echo: Path):

@@ -1,7 +1,8 @@
 """From the words of a command line to one typed, resolved configuration.
 
 Layers, each above the one before: conf/train.yaml with the chosen group files, for one's own folder those of `own`,
-the competition's file, the experiments' files, the command line. Any of them may choose an option of a group; the highest layer wins.
+the competition's file, the experiments' files, the command line. Any of them may choose an option of a group; the
+highest layer wins.
 
 What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses
 another option, those values go with the old part (*the swap rule*): after `loss=focal` no parameter is left

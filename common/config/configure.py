@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from common.config.check import check
 from common.config.compose import Composed, compose_with_sources
-from common.config.own import Facts
+from common.config.own import ASSUMED, VIEWS, Facts
 from common.errors import PodiumError
 
 FLAG = "--config-dir"
@@ -28,11 +28,24 @@ def configure(arguments: list[str], settle: Settle | None = None) -> DictConfig:
         PodiumError: what is wrong, one line for each mistake.
     """
     words, folders = split(arguments)
-    composed = _checked(compose_with_sources(words, folders))
+    composed = _checked(_assumed(words, folders))
     if composed.open and settle is not None:
         facts = settle(composed, partial(compose_with_sources, words, folders))
         composed = _checked(compose_with_sources(words, folders, facts))
     return composed.config
+
+
+def _assumed(words: list[str], folders: list[str]) -> Composed:
+    """The composition before anybody has looked at pictures: with views that have what the words say of them."""
+    errors = []
+    for views in ASSUMED.views, *VIEWS:
+        try:
+            return compose_with_sources(words, folders, Facts(views=views))
+        except PodiumError as error:
+            errors.append(error)
+            if "views." not in str(error):
+                break
+    raise errors[0]
 
 
 def _checked(composed: Composed) -> Composed:

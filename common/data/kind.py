@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ def is_strokes(picture: Image) -> bool:
     larger, the ground, must be lighter than 200 or darker than 60; and the ink's half width (90th percentile) must be
     below 13 % of the side, which leaves out things before a plain ground.
     """
-    grey = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    grey: Any = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     _, light = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     ink = light > 0 if np.count_nonzero(light) < light.size / 2 else light == 0
     if not ink.any():  # one tone

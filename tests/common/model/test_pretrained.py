@@ -60,7 +60,9 @@ def test_pip_weights_compute_in_timm_what_they_computed_in_their_own_network(lit
 
 def test_the_file_within_a_package_gives_what_the_package_does(lite0_package, tmp_path):
     file = next(tmp_path.glob("*/models/*.pth"))
-    by_file, by_pip = (timm_model("tf_efficientnet_lite0", pretrained=str(it), **TASK) for it in (file, "pip"))
+    by_file, by_pip = (
+        timm_model("tf_efficientnet_lite0", pretrained=str(it), **TASK) for it in (file, "pip")
+    )
     own_head = {"classifier.weight", "classifier.bias"}
     expected = by_pip.state_dict()
     for name, tensor in by_file.state_dict().items():

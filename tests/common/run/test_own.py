@@ -10,17 +10,19 @@ import pytest
 from omegaconf import OmegaConf
 
 from common.config.configure import configure
-from common.config.own import Facts
+from common.errors import PodiumError
 from common.model.pretrained import PIP_WEIGHTS
 from common.packages import installed
 from common.run import folder, own
 from common.run.job import run_job
-from common.run.train import start, with_data
 from common.run.stages import jobs_of
+from common.run.train import start, with_data
 from tests.common.data.test_kind import line_drawing, photograph
 
 ROOT = Path(__file__).parents[3]
-without_weights = pytest.mark.skipif(installed(own.PACKAGE) is not None, reason="`make weights` was called here")
+without_weights = pytest.mark.skipif(
+    installed(own.PACKAGE) is not None, reason="`make weights` was called here"
+)
 
 
 def write(root: Path, *draw_each) -> None:
@@ -99,6 +101,17 @@ def test_the_views_are_those_of_the_pictures_and_the_key_is_said(flowers, packag
     assert "views=" not in capsys.readouterr().out
 
 
+def test_what_the_words_say_of_the_views_that_the_pictures_choose_is_heeded(flowers, package):
+    package(True)
+    config = settled([*flowers, "views.batch.crop.scale=[0.9,1.0]", "views.batch.flip=null"])
+    batch = config["views"]["batch"]
+    assert (batch["crop"]["scale"], batch["flip"], "color" in batch) == ([0.9, 1.0], None, True)
+    with pytest.raises(PodiumError, match=r"views\.batch\.elastic"):  # of strokes
+        settled([*flowers, "views.batch.elastic.amplitude=0.1"])
+    with pytest.raises(PodiumError, match=r"views\.batch\.nothing"):
+        settled([*flowers, "views.batch.nothing.amplitude=0.1"])
+
+
 def test_what_is_chosen_by_hand_is_not_spoken_of(flowers, theirs, capsys):
     settled([*flowers, "data.size=[32,32]", "model=resnet18", "views=light"])
     assert capsys.readouterr().out == ""
@@ -155,7 +168,11 @@ def made_here(tmp_path, monkeypatch):
         program.chmod(0o755)
     (tmp_path / "wheels").mkdir()
     monkeypatch.setenv("PATH", str(venv / "bin"), prepend=":")
-    for name, value in {"NO_INDEX": "1", "FIND_LINKS": tmp_path / "wheels", "TARGET": tmp_path / "site"}.items():
+    for name, value in {
+        "NO_INDEX": "1",
+        "FIND_LINKS": tmp_path / "wheels",
+        "TARGET": tmp_path / "site",
+    }.items():
         monkeypatch.setenv(f"PIP_{name}", str(value))
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.setattr(sys, "prefix", str(venv))
