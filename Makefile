@@ -10,6 +10,7 @@ stamp := $(subst $() ,\ ,$(VENV))/.podium
 ready := $(if $(filter command,$(origin PY)),,$(stamp))
 extra  = $(if $(ready),$(stamp)-$(1))
 
+export PODIUM_PY_IS_GIVEN := $(if $(ready),,1)
 podium = exec '$(PY)' -m common
 pytest = exec '$(PY)' -m pytest -q
 installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'

@@ -71,7 +71,7 @@ END
     set -- ${2:+"$2"} -c constraints.txt -r "$folder/requirements.txt"
     # pip too where uv fails: pip's settings may name mirrors that uv does not know
     export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
-    if has_uv && while_telling uv pip install $([ -t 1 ] || echo -q) --python "$python" "$@"; then
+    if has_uv && while_telling uv pip install $([ -t 1 ] || echo -q) ${PIP_NO_INDEX:+--no-index} --python "$python" "$@"; then
         return
     fi
     [ -t 1 ] || set -- -qq "$@"

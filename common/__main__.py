@@ -70,7 +70,10 @@ def train(arguments: list[str]) -> int:
         from common.run.multirun import multirun
 
         return multirun([word for word in arguments if word not in MULTIRUN])
-    config = configure(arguments)
+
+    from common.run import own
+
+    config = configure(arguments, own.trial if lifeline.held() else own.train)
 
     from common.callbacks.checkpoints import Stopped
     from common.run.train import train
@@ -152,8 +155,9 @@ def sweep(arguments: list[str]) -> int:
 def config(arguments: list[str]) -> int:
     from common.config.configure import configure
     from common.config.show import plan
+    from common.run import own
 
-    print(plan(configure(arguments)))
+    print(plan(configure(arguments, own.look)))
     return 0
 
 

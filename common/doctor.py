@@ -10,17 +10,16 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.cores import cores, quota
+from common.packages import MADE_HERE, ROOT, installed
 from common.text import console
 
-ROOT = Path(__file__).parents[1]
 GIB = 2**30
-MADE_HERE = Path(sys.prefix, ".podium-made").exists()  # by environment.sh
 REINSTALL = (
     "`make clean`, then the same command again" if MADE_HERE else "install the versions of constraints.txt"
 )
@@ -237,14 +236,6 @@ def torch_build() -> str:
     import torch
 
     return f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
-
-
-def installed(name: str) -> str | None:
-    """The version of a distribution without its build ("2.13.0", not "2.13.0+cpu"), None if it is not there."""
-    try:
-        return version(name).partition("+")[0]
-    except PackageNotFoundError:
-        return None
 
 
 def names(requirements: Iterable[str]) -> list[str]:

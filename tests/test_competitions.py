@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+from common.packages import installed
+from common.run.own import PACKAGE
 from tests.toys import write_images
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +21,7 @@ COMPETITIONS = sorted(path.stem for path in (ROOT / "conf" / "competition").glob
 def podium(folder, *words, code=0):
     """Run the command line in `folder`; returns what it printed."""
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "COLUMNS": "100"}
+    environment["PODIUM_PY_IS_GIVEN"] = "1"  # nothing is installed
     done = subprocess.run(
         [sys.executable, "-m", "common", *words],
         cwd=folder,
@@ -119,19 +123,29 @@ def test_a_sixth_competition_needs_no_line_elsewhere(tmp_path):
 
 
 def test_the_readme_trains_a_folder_of_class_folders(tmp_path):
-    """The YAML is the README's own, with another root and a smaller size to be quick."""
-    yaml = re.search(
+    """The YAML is the README's own, with another root; a smaller size on the command line to be quick.
+
+    Where the packaged weights are missing, training begins from scratch, and says so."""
+    found = re.search(
         r"Write `conf/competition/(\w+)\.yaml`:\n\n```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S
     )
-    name, text = yaml[1], yaml[2]
-    assert len(text.strip().splitlines()) <= 6
+    name, text = found[1], found[2]
+    assert len(text.strip().splitlines()) == 2
     write_images(tmp_path / "images", per_class=8, size=24)
     (tmp_path / "conf" / "competition").mkdir(parents=True)
-    text = text.replace("/data/flowers ", f"{tmp_path / 'images'} ").replace("[128, 128]", "[32, 32]")
+    text = text.replace("/data/flowers ", f"{tmp_path / 'images'} ")
     (tmp_path / "conf" / "competition" / f"{name}.yaml").write_text(text)
-    words = ("trainer.max_epochs=2", "trainer.threads=1", "trial.enabled=false")
-    podium(tmp_path, "train", "--config-dir", "conf", f"competition={name}", *words)
+    words = ("data.size=[32,32]", "trainer.max_epochs=2", "trainer.threads=1", "trial.enabled=false")
+    said = podium(tmp_path, "train", "--config-dir", "conf", f"competition={name}", *words)
     run = next((tmp_path / "runs" / name).iterdir())
+    packaged = installed(PACKAGE) is not None
+    assert ("network: from the packaged" if packaged else "network: from scratch") in said
+    assert "views=" in said
+    config, of_job = (
+        yaml.safe_load((run / folder / "config.yaml").read_text()) for folder in (".", "jobs/train_fold0")
+    )
+    assert config["model"]["pretrained"] == ("pip" if packaged else "none")
+    assert config["views"]["batch"] == of_job["views"]["batch"] != {}
     assert pd.read_csv(run / "folds.csv")["class"].nunique() == 4
     podium(tmp_path, "predict", f"run_dir={run}", f"input={tmp_path / 'images'}", "out=all.csv")
     assert len(pd.read_csv(tmp_path / "all.csv")) == 32

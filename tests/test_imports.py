@@ -19,6 +19,7 @@ FLOOR = {
     "cores",
     "text",
     "files",
+    "packages",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other
 DOORS = {"__main__", "doctor"}  # files that may import everything, and that nothing else imports

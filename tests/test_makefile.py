@@ -70,6 +70,16 @@ def test_each_variable_becomes_its_key(echo: Path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_python_learns_whether_its_environment_is_to_be_left_as_it_is(clone: Path, given: bool):
+    program = clone / "bin" / "python3"
+    tells = 'case "$*" in "-m common"*) echo "<$PODIUM_PY_IS_GIVEN>" ;; esac\n'
+    program.write_text(STAND_IN.replace("case", f"{tells}case", 1))
+    words = [f"PY={program}"] if given else ["PYTHON=python3"]
+    said = make("train", *words, cwd=clone, PATH=path_of(clone)).stdout
+    assert ("<1>" if given else "<>") in said.splitlines()
+
+
 def test_variables_that_are_not_given_become_nothing(echo: Path):
     assert argv(echo, "train", "DATA=", "NEW=0") == ["-m", "common", "train"]
 

@@ -1,7 +1,8 @@
 """From the words of a command line to one typed, resolved configuration.
 
-Layers, each above the one before: conf/train.yaml with the chosen group files, the competition's file, the
-experiments' files, the command line. Any of them may choose an option of a group; the highest layer wins.
+Layers, each above the one before: conf/train.yaml with the chosen group files, for one's own folder those of `own`,
+the competition's file, the experiments' files, the command line. Any of them may choose an option of a group; the
+highest layer wins.
 
 What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses
 another option, those values go with the old part (*the swap rule*): after `loss=focal` no parameter is left
@@ -31,6 +32,7 @@ from common.config.explain import explain
 from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path, shown, written
 from common.config.merge import Merged, leaves
 from common.config.nearest import listed, show, suggest
+from common.config.own import ASSUMED, Facts, own_layers
 from common.config.schema import SHELVES, Root
 from common.config.typed import typed
 from common.errors import PodiumError
@@ -66,6 +68,7 @@ class Composed:
     config: DictConfig
     sources: Mapping[str, str]
     stages: Mapping[str, "Composed"] = field(default_factory=dict)  # name -> its whole configuration
+    open: frozenset[str] = frozenset()  # what one's own folder leaves open, see `own`
 
 
 def compose(overrides: Sequence[str], config_dir: Sequence[str | Path] = ()) -> DictConfig:
@@ -81,10 +84,12 @@ def compose(overrides: Sequence[str], config_dir: Sequence[str | Path] = ()) -> 
     return compose_with_sources(overrides, config_dir).config
 
 
-def compose_with_sources(overrides: Sequence[str], config_dir: Sequence[str | Path] = ()) -> Composed:
-    """As `compose`, and where each key was set."""
+def compose_with_sources(
+    overrides: Sequence[str], config_dir: Sequence[str | Path] = (), facts: Facts = ASSUMED
+) -> Composed:
+    """As `compose`, and where each key was set. facts: of one's own folder."""
     path = search_path(config_dir)
-    return compose_layers(path, layers(path, overrides))
+    return compose_layers(path, layers(path, overrides), facts)
 
 
 def layers(path: SearchPath, overrides: Sequence[str]) -> list[Layer]:
@@ -98,10 +103,10 @@ def layers(path: SearchPath, overrides: Sequence[str]) -> list[Layer]:
     return [*path.layers("competition", competition), *experiments, what, cli]
 
 
-def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
+def compose_layers(path: SearchPath, layers: Sequence[Layer], facts: Facts = ASSUMED) -> Composed:
     """Merge layers, lowest first, over conf/train.yaml; then once more for each stage."""
     common, recipes = _take_recipes(layers, groups=default_choices(path))
-    base = _compose(path, common)
+    base = _compose(path, common, facts)
     files = [_without_stages(layer) for layer in common if layer.source != CLI]
     words = [_without_stages(layer) for layer in common if layer.source == CLI]
     stages = {}
@@ -117,6 +122,7 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
                 *words,
                 *(layer for layer in own if layer.source == CLI),
             ],
+            facts,
         )
         if stage.soft_labels_from is not None:
             files.pop()
@@ -124,7 +130,8 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer]) -> Composed:
         stage.recipe = command_line.escape(_changed(base.config, stages[name].config))
     if not stages:
         _settle_soft_labels("train", None, base.config, alone=True)
-    return Composed(base.config, base.sources, stages)
+    parts = stages.values() or [base]
+    return Composed(base.config, base.sources, stages, frozenset().union(*(part.open for part in parts)))
 
 
 def _settle_soft_labels(name: str, teacher: str | None, config: DictConfig, alone: bool = False) -> None:
@@ -196,7 +203,9 @@ def _changed(base: DictConfig, stage: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in after.items() if key != "stages" and value != before[key]}
 
 
-def _compose(path: SearchPath, layers: Sequence[Layer]) -> Composed:
+def _compose(path: SearchPath, layers: Sequence[Layer], facts: Facts) -> Composed:
+    own, still_open = own_layers(path, layers, facts)
+    layers = [*own, *layers]
     effective = default_choices(path)
     final = _final_choices(path, layers, effective)
     choosing = [layer for layer in layers if PRESET in layer.choices]
@@ -215,7 +224,7 @@ def _compose(path: SearchPath, layers: Sequence[Layer]) -> Composed:
         name: stage for name, stage in stages.items() if stage is not None
     }  # null: off
     merged.values["choices"] = {group: option for group, option in final.items() if option is not None}
-    return Composed(typed(merged.values, sources=merged.sources), merged.sources)
+    return Composed(typed(merged.values, sources=merged.sources), merged.sources, open=still_open)
 
 
 def default_choices(path: SearchPath) -> Choices:

