@@ -33,9 +33,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 BUSY: dict[int | str, dict[str, Any]] = {503: REFUSALS[503]}
 
 
-def create_app(
-    source: Source, limits: Limits, batch_size: int = 16, hosts: Sequence[str] = ()
-) -> FastAPI:
+def create_app(source: Source, limits: Limits, batch_size: int = 16, hosts: Sequence[str] = ()) -> FastAPI:
     """The service as an ASGI application; `app.state.service` is what its paths share.
 
     hosts: whose name it answers to, besides this machine's, see hosts.py.

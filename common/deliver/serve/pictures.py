@@ -15,7 +15,9 @@ from common.deliver.serve.refused import Refused
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")  # of the same, in HTTP
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # a client has no business with the log; `check` is stricter
+warnings.filterwarnings(
+    "ignore", module=r"PIL\."
+)  # a client has no business with the log; `check` is stricter
 
 
 def prepare(data: bytes, preprocessings: list[dict[str, Any]], limits: Limits) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from common.config.schema import at_least
 from common.cores import cores
 from common.deliver.serve.app import create_app
-from common.deliver.serve.connections import Idle
+from common.deliver.serve.connections import Idle, bearable
 from common.deliver.serve.hosts import check_host
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.protocol import Bounded
@@ -33,7 +33,7 @@ class Serve:
     tta: bool = False  # with the recipe's test-time views, which take as many times longer
     host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it
     port: int = 8000  # 0: any that is free
-    # Names by which it is asked besides this machine's own, without a port: a.example, an address that leads here; *: all
+    # Names or addresses, without a port, that it answers to besides this machine's own; *: all
     hosts: list[str] = field(default_factory=list)
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores
@@ -75,7 +75,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     batcher, limits = app.state.service.batcher, app.state.service.limits
 
     longest = limits.upload_seconds + limits.answer_seconds + 1
-    idle = Idle(limits.upload_seconds, longest)
+    idle = Idle(limits.upload_seconds, longest, bearable())
 
     async def look_after() -> None:
         server.should_exit |= batcher.model is None and batcher.error is not None

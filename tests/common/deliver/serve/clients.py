@@ -12,6 +12,7 @@ from tests.common.deliver.serve.gate import wait_for
 
 LOCAL = "http://localhost"  # the Host that it answers to
 
+
 @contextmanager
 def client_of(given, limits=None, batch_size=8):
     with TestClient(create_app(given, limits or Limits(), batch_size), LOCAL) as client:

@@ -14,11 +14,34 @@ from common.errors import PodiumError
 from tests.common.deliver.serve.gate import wait_for
 from tests.common.deliver.serve.painted import picture, source
 
-OURS = ["localhost", "LOCALHOST:8000", "localhost.:80", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "0.0.0.0:8000"]
+OURS = [
+    "localhost",
+    "LOCALHOST:8000",
+    "localhost.:80",
+    "127.0.0.1:8000",
+    "127.1.2.3",
+    "[::1]:8000",
+    "0.0.0.0:8000",
+]
 OURS += [f"{socket.gethostname()}:8000"]
-FOREIGN = ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "203.0.113.9"]
+FOREIGN = [
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "203.0.113.9",
+]
 FOREIGN += ["[2001:db8::1]:80", "", "localhost, evil.example", "evil@localhost", "localhost:80:80", "*", "."]
-PATHS = ["/", "/info", "/metrics", "/openapi.json", "/page/settings", "/page/examples/0", "/page/page.js", "/none"]
+PATHS = [
+    "/",
+    "/info",
+    "/metrics",
+    "/openapi.json",
+    "/page/settings",
+    "/page/examples/0",
+    "/page/page.js",
+    "/none",
+]
 
 
 def client(*hosts: str) -> TestClient:

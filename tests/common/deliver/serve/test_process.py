@@ -122,7 +122,12 @@ def noisy() -> list[bytes]:
     png, jpeg = png_of(8, 8, bytes(8 * 25)), encoded(COLOURFUL, "JPEG")
     at = png.index(b"IDAT") - 4
     gamma = chunk(b"gAMA", b"\0\0\xb1\x8f")
-    return [png[:at] + gamma * 2 + png[at:], png_of(8, 8), jpeg[:-2] + b"junk" + jpeg[-2:], jpeg[:-300] + bytes(298) + jpeg[-2:]]
+    return [
+        png[:at] + gamma * 2 + png[at:],
+        png_of(8, 8),
+        jpeg[:-2] + b"junk" + jpeg[-2:],
+        jpeg[:-300] + bytes(298) + jpeg[-2:],
+    ]
 
 
 def test_end(service):
