@@ -5,6 +5,7 @@
 #   docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/runs/<competition>/<time>/export/model.onnx:/model.onnx:ro" podium
 #
 # Words behind `podium` are options of `make serve`: run_dir=/other.onnx limits.megabytes=20
+# Asked by another name or address than 127.0.0.1 and localhost, it needs to know them: hosts=[a.example,192.0.2.5]
 
 FROM python:3.11-slim AS packages
 ENV PIP_NO_CACHE_DIR=1

@@ -60,7 +60,7 @@ def add_page(app: FastAPI, service: Service) -> None:
     @app.post("/page/heat", include_in_schema=False)
     async def heat(request: Request, label: Annotated[int, Query(ge=0)]) -> Response:
         """A PNG of what the model sees of the picture, coloured where it speaks for the class."""
-        _ = service.model
+        await page.make("heat_map")
         service.aside.check()
         data = await service.upload(request, FIELD)
         async with service.in_time():

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,13 +10,13 @@ from typing import Any, TypeVar
 from common.deliver.serve.refused import not_now
 
 WAITING = 8  # at most, with the one that is done; each holds an upload
-LOWEST = 19  # of Unix' priorities: such a thread gets what others leave
+NICE = 5  # on a core that both want it has a third of what predictions have; 19 would starve it beside a training
 
 T = TypeVar("T")
 
 
 class Aside:
-    """A thread of the lowest priority, which does one thing after the other, and a short queue before it."""
+    """A thread of low priority, which does one thing after the other, and a short queue before it."""
 
     def __init__(self) -> None:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=_step_back)
@@ -42,8 +41,8 @@ class Aside:
 
 
 def _step_back() -> None:
-    """For this thread alone, which only Linux allows, and with one core where torch is there."""
+    """Of this thread alone, which only Linux can; and one core is enough for it, where torch is there."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        os.nice(NICE)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # those that have computed already keep theirs

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it with httptools, which has no bounds of its own: what is kept of a request has them here."""
+"""HTTP as uvicorn speaks it by httptools, with what that lacks: bounds of what is kept of a request."""
 
 import json
 from http import HTTPStatus
@@ -7,9 +7,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-HEAD = (
-    32 * 1024
-)  # bytes of a request's line and headers; as many may follow a body, or stand between its chunks
+HEAD = 32 * 1024  # bytes of a request's line and headers; as many may follow a body or a chunk of it
 FIELDS = 100  # headers of a request
 PIPELINED = 100  # requests that a connection may have waiting behind the one that is answered
 LINGER = 1  # seconds in which what still comes is dropped after a refusal: with it unread, the client would see a reset

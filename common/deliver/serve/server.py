@@ -14,7 +14,7 @@ from common.activity import Activity
 from common.config.schema import at_least
 from common.cores import cores
 from common.deliver.serve.app import create_app
-from common.deliver.serve.connections import Idle
+from common.deliver.serve.connections import Idle, bearable
 from common.deliver.serve.hosts import check_host
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.protocol import Bounded
@@ -34,7 +34,7 @@ class Serve:
     tta: bool = False  # with the recipe's test-time views, which take as many times longer
     host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it
     port: int = 8000  # 0: any that is free
-    # names by which it is asked besides this machine's own, without a port: a.example, another address; *: all
+    # Names or addresses, without a port, that it answers to besides this machine's own; *: all
     hosts: list[str] = field(default_factory=list)
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores
@@ -73,7 +73,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     batcher, limits = app.state.service.batcher, app.state.service.limits
 
     longest = limits.upload_seconds + limits.answer_seconds + 1
-    idle = Idle(limits.upload_seconds, longest)
+    idle = Idle(limits.upload_seconds, longest, bearable())
 
     loading = Activity("loading the model").__enter__()
 

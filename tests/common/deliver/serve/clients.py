@@ -29,5 +29,5 @@ def running(app):
     wait_for(lambda: app.state.service.batcher.ready and app.state.server.started)
     yield "http://{}:{}".format(*listener.getsockname())
     app.state.server.should_exit = True
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()

@@ -18,13 +18,13 @@ class Gate:
 
     def __call__(self, images):
         self.entered.set()
-        self.open.wait(10)
+        self.open.wait(60)
         time.sleep(self.seconds)
         self.sizes.append(len(images[0]))
         return by_colour(images)
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to be"

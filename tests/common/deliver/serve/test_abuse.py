@@ -220,6 +220,18 @@ def test_connections_are_ended_by_how_long_one_request_or_none_has_been_there():
         assert not polite.transport.abort.called
 
 
+def test_where_they_are_many_those_without_a_request_are_ended_sooner():
+    idle, working = Idle(silent=30, working=40, most=3), Mock(cycle=Mock(response_complete=False))
+    bare = [Mock(cycle=None) for _ in range(3)]
+    for second in range(5):
+        idle.close([working, *bare], second)
+        assert all(one.transport.abort.called == (second > 1) for one in bare)
+    few = Mock(cycle=None)
+    for second in range(5, 10):
+        idle.close([working, few], second)
+    assert not working.transport.abort.called and not few.transport.abort.called
+
+
 def test_clients_that_do_not_read_their_answers_are_ended():
     app = create_app(source(), Limits(upload_seconds=0.5, answer_seconds=0.5))
     asked = b"GET /page/page.js HTTP/1.1\r\nhost: localhost\r\n\r\n" * 100  # many times what buffers hold
