@@ -8,6 +8,7 @@ from collections.abc import Callable
 from common.errors import PodiumError
 from common.heap import keep_freed_memory
 from common.run import lifeline
+from common.trust import scope
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> int:
         sys.path.insert(0, os.getcwd())
     keep_freed_memory()
     try:
-        return VERBS[arguments[0]](rest) or 0
+        with scope():
+            return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
         if wants_traceback:
             traceback.print_exc()
@@ -72,13 +74,19 @@ def train(arguments: list[str]) -> int:
 
 
 def job(arguments: list[str]) -> int:
-    """`job <folder>`: one job of a run, on this host; what goes wrong is kept in its `failed.txt` too."""
+    """`job <folder>`: one job of a run, on this host; what goes wrong is kept in its `failed.txt` too.
+
+    `trust=<names>`: what the run's own configuration names, by the command line since the folder may be anybody's.
+    """
     from pathlib import Path
 
     from common.callbacks.checkpoints import Stopped
     from common.run.job import run_job
+    from common.trust import also
 
-    if len(arguments) != 1:
+    for word in arguments[1:]:
+        also(word.removeprefix("trust="))
+    if len(arguments) not in (1, 2) or not all(word.startswith("trust=") for word in arguments[1:]):
         raise PodiumError(
             "job needs the folder of one job: python -m common job runs/<competition>/<time>/jobs/<name>"
         )

@@ -1,22 +1,40 @@
 """Parts of the configuration become objects."""
 
+import inspect
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from common.errors import PodiumError
+from common.trust import names, resolve
+
+OPTIONS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # keys that are Hydra's
 
 
-def build(part: dict[str, Any], **injected: Any) -> Any:
+def build(part: Mapping[str, Any], kind: str = "part", /, **injected: Any) -> Any:
     """Call a part's `_target_` with its own keys and with what the caller knows.
 
-    Nested parts are handed over as they are: whoever takes them builds them. A PodiumError of the target is raised
-    as such, where Hydra would hide it behind its own.
+    Values are handed over as they are; nested parts too: whoever takes them builds them.
+
+    kind: what the caller takes, see common/trust.py.
+
+    Raises PodiumError for a target that may not be named here, and for arguments that it does not take.
     """
+    if OmegaConf.is_config(part):
+        part = OmegaConf.to_container(part, resolve=True)  # type: ignore[assignment]
+    if not isinstance(part, Mapping) or "_target_" not in part:
+        raise PodiumError(f"expected a part with _target_, got {part!r}")
+    target = resolve(part["_target_"], kind)
+    named = {str(key): value for key, value in part.items() if key not in OPTIONS} | injected
+    by_place = part.get("_args_") or []
+    if part.get("_partial_") and part["_target_"] in names():
+        return partial(target, *by_place, **named)
     try:
-        return instantiate(part, _recursive_=False, _convert_="all", **injected)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, PodiumError):
-            raise error.__cause__ from None
-        raise
+        inspect.signature(target).bind(*by_place, **named)
+    except TypeError as error:
+        raise PodiumError(f"{part['_target_']}: {error}") from None
+    except ValueError:  # compiled: its signature is not known
+        pass
+    return target(*by_place, **named)

@@ -14,6 +14,7 @@ ROAD = ["config", "data", "model", "callbacks", "run", "deliver"]
 MAY_IMPORT = {room: set(ROAD[:place]) for place, room in enumerate(ROAD)} | {"sample": {"config", "data"}}
 FLOOR = {
     "errors",
+    "trust",
     "build",
     "cores",
     "torchvision_guard",

@@ -33,13 +33,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from hydra.utils import get_object
 
 from common.data import images
 from common.data.attempts import THREADS, results, submit
 from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
+from common.trust import resolve
 
 VERSION = 1  # of the files
 KEY = 24  # characters of a key: 96 bits in hexadecimal
@@ -316,7 +316,7 @@ def _code(preprocessing: dict[str, Any]) -> str:
     """A hash of the code that makes the pixels: reading and fitting, and the part `picture` if there is one."""
     files = [images.__file__]
     if preprocessing.get("picture"):
-        files.append(inspect.getfile(get_object(preprocessing["picture"]["_target_"])))
+        files.append(inspect.getfile(resolve(preprocessing["picture"]["_target_"], "picture")))
     return hashlib.blake2b(b"".join(Path(file).read_bytes() for file in files), digest_size=6).hexdigest()
 
 

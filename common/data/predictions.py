@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.errors import PodiumError, reading
+
 WIDE, KEPT = 512, 32  # classes above which a row keeps only so many
 ROWS = 1024  # a piece of a file: at 50,000 classes 200 MB once read
 BLOCK = 1 << 23  # probabilities sorted together, which takes 12 bytes each
@@ -82,7 +84,8 @@ def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
 
 def class_count(path: Path) -> int:
     """How many classes a table that `write` made knows; 0 where a table does not say."""
-    return int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
+    with reading(path):
+        return int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
 
 
 def kept_batches(
@@ -93,8 +96,17 @@ def kept_batches(
     (those of `columns` that are there; classes int (n, M); their probabilities float32 (n, M); and, above 512 classes,
     where the most probable comes first, the mass of all other classes float32 (n,), else None).
     """
+    with reading(path):
+        yield from _kept_batches(path, columns)
+
+
+def _kept_batches(
+    path: Path, columns: Sequence[str]
+) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray | None]]:
     file = pq.ParquetFile(path)
     there = file.schema_arrow.names
+    if missing := {"id", "probabilities"} - {*there}:
+        raise PodiumError(f"column {', '.join(sorted(missing))} is missing")
     names = [name for name in columns if name in there]
     held = [name for name in ("classes", "probabilities", "others") if name in there]
     for batch in _pieces(file, [*names, *held]):

@@ -20,6 +20,7 @@ from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import read_members
+from common.trust import also
 
 if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
@@ -65,6 +66,7 @@ def export(options: Export) -> Path:
 
     Raises Mismatch if a file says something else than the model, PodiumError for mistakes of the user.
     """
+    also(options.trust)
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
     out = Path(options.out) if options.out else run / "export"

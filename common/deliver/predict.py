@@ -1,20 +1,22 @@
 """The verb `predict`: a run and pictures in, a submission out."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from common import trust
 from common.build import build
+from common.config.check import check
 from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.data.images import ImageError
 from common.data.reader import images_of
 from common.deliver.submission import Submission
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 from common.run import folder
 
 
@@ -43,6 +45,7 @@ class OnRun:
     checkpoint: str | None = None  # of each job; null: the one that the run names, best.ckpt
     tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
+    trust: Any = None  # packages of one's own that the run may name: "a,b" or [a,b]; see common/trust.py
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
@@ -63,11 +66,12 @@ def predict(options: Predict) -> Path | None:
 
     Returns the file, or None for a single picture without `out`.
     """
+    trust.also(options.trust)
     if options.input and not Path(options.input).exists():
         raise PodiumError(f"INPUT: there is no file or folder {options.input}")
     run, model, config = _exported(options) if is_exported(options.run_dir) else _trained(options)
     home = run if run.is_dir() else run.parent
-    submission: Submission = build(config["submission"])
+    submission: Submission = build(config["submission"], "submission")
     ids, paths = _pictures(config, run, submission, options.input)
     bad: list[ImageError] = []
     rows = model.predict(ids, paths, options.batch_size, bad)
@@ -152,12 +156,23 @@ def run_config(run: Path, data: dict[str, Any]) -> dict[str, Any]:
     Raises PodiumError for a key that the run's data do not have, and for a root that is no folder.
     """
     config = folder.load_config(run)
+    file = run / "config.yaml"
+    trust.check(config, file, imports=False)
+    check_parts(config, file, "data")
     for key in data:
         if key not in config["data"]:
             raise PodiumError(f"there is no key data.{key} in {run}{suggest(key, config['data'])}")
     if data.get("root") and not Path(data["root"]).is_dir():
         raise PodiumError(f"data.root: there is no folder {data['root']}")
     return {**config, "data": config["data"] | data}
+
+
+def check_parts(config: Mapping[str, Any], file: Path, *further: str) -> None:
+    """Raise PodiumError that names the file for a submission, a service or further parts that cannot be made of it."""
+    parts = {key: config[key] for key in ("submission", "service") if config.get(key)}
+    trust.check(parts, file)
+    with reading(file):
+        check(parts | {key: config[key] for key in further})
 
 
 def _trained(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
@@ -182,6 +197,7 @@ def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
 
     path = Path(str(options.run_dir))
     model = Exported(path)
+    check_parts(model.config, path)
     check_competition(str(options.run_dir), model.config, options.competition)
     return path, model, model.config
 

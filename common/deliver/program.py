@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from common.config.shape import check_shape
 from common.deliver.exported import about_of, first_line
 from common.errors import PodiumError
+from common.trust import is_trusted_file
 
 SUFFIX = ".pt2"
 
@@ -17,12 +19,19 @@ SUFFIX = ".pt2"
 class Program:
     """A `.pt2` written by `export`, ready to predict. What it says of itself is read without torch.
 
-    Args and attributes as those of `Exported`. Raises PodiumError as it does.
+    torch unpickles it, which runs whatever it holds: so it must be trusted by its path, `trust=<file>`.
+
+    Args and attributes as those of `Exported`. Raises PodiumError as it does, and for a file that is not trusted.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         if not path.is_file():
             raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
+        if not is_trusted_file(path):
+            raise PodiumError(
+                f"{path} is code as well as weights, and runs as soon as it is loaded. Take the file "
+                f"{path.with_suffix('.onnx')} beside it, or, if you know who made it, give trust={path}"
+            )
         self.path = path
         self.threads = threads
         self.about = about_of(path, _metadata(path))
@@ -59,4 +68,5 @@ def _metadata(path: Path) -> dict[str, str]:
             about = json.loads(archive.read(name)) if name else {}
     except (zipfile.BadZipFile, ValueError) as error:
         raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
+    check_shape(about, dict[str, Any], path)
     return {key: json.dumps(value) for key, value in about.items()}

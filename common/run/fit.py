@@ -20,13 +20,14 @@ from common.callbacks.progress import Progress, note
 from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
 from common.data.module import ImageData
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 from common.model.carry_over import Classes, count_carried, rows_of_tensors
+from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.model.hierarchy import LEAF
 from common.model.pretrained import file_classes, file_state, load_state
 from common.run import folder as folders
-from common.run import stages, trial
+from common.run import shapes, stages, trial
 from common.run.features import train_on_features
 from common.run.gallery import draw_views
 from common.run.parts import device_of, lay_out, make_callbacks
@@ -37,6 +38,7 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip  # fmt: skip
+RESUMED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
 def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClassifier) -> None:
@@ -75,7 +77,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         timer = Timer(options["max_time"], verbose=False)
         timer._offset = spent  # type: ignore[assignment]
         callbacks.insert(0, timer)
-    loggers = [build(part, save_dir=str(job)) for part in config["logger"].values() if part]
+    loggers = [build(part, "logger", save_dir=str(job)) for part in config["logger"].values() if part]
     trainer = pl.Trainer(
         **{key: options[key] for key in TRAINER_KEYS if options[key] is not None},
         max_epochs=-1 if options["max_epochs"] is None else options["max_epochs"],
@@ -89,6 +91,8 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         use_distributed_sampler=False,
     )
     resume = job / "last.ckpt"
+    if resume.exists():
+        _check_resumable(resume, module)
     if is_first_process() and not (job / "views.png").exists():
         draw_views(job / "views.png", data)
     with _signals_to(last):
@@ -167,7 +171,7 @@ def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, batch_siz
     while not (path.exists() or is_first_process()):
         time.sleep(0.1)  # all processes compute as the first has chosen
     if path.exists():
-        return folders.load_json(path)
+        return folders.load_json(path, shapes.Speed)
     options, enabled = config["trainer"], config["trial"]["enabled"]
     choice = trial.choose(
         module,
@@ -180,6 +184,13 @@ def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, batch_siz
     )
     folders.write_json(path, choice)
     return choice
+
+
+def _check_resumable(checkpoint: Path, module: ImageClassifier) -> None:
+    """Raise PodiumError for a checkpoint that Lightning would stumble over in the middle of things."""
+    content = load_checkpoint(checkpoint, *RESUMED)
+    with reading(checkpoint):
+        module.load_state_dict(content["state_dict"])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from common.deliver.serve.connections import Idle
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.served import find
 from common.errors import PodiumError
+from common.trust import also
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Serve:
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores
     limits: Limits = field(default_factory=Limits)
+    trust: Any = None  # packages of one's own that it may name, or a .pt2: "a,b" or [a,b]; see common/trust.py
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
@@ -45,6 +48,7 @@ def serve(options: Serve) -> None:
 
     Raises PodiumError for what the user can mend, a port that is taken too.
     """
+    also(options.trust)
     # Else the threads of a model's layer burn the cores on which pictures are decoded while they wait for each other:
     # with both cores of a machine in use, ten times fewer answers. Read when torch is imported, which is still to come.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
