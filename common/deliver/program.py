@@ -27,14 +27,14 @@ class Program:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         if not path.is_file():
             raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
+        self.path = path
+        self.threads = threads
+        self.about = about_of(path, _metadata(path))
         if not is_trusted_file(path):
             raise PodiumError(
                 f"{path} is code as well as weights, and runs as soon as it is loaded. Take the file "
                 f"{path.with_suffix('.onnx')} beside it, or, if you know who made it, give trust={path}"
             )
-        self.path = path
-        self.threads = threads
-        self.about = about_of(path, _metadata(path))
         self.class_names: list[str] = self.about["class_names"]
         self.preprocessing: dict[str, Any] = self.about["preprocessing"]
 

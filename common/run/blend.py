@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common import trust
 from common.config.schema import above_zero, at_least, one_of
 from common.data.predictions import ROWS
 from common.errors import PodiumError
@@ -18,7 +19,6 @@ from common.run.members import MEANS, Member, combine, write_members
 from common.run.report import write_report
 from common.run.scores import log_loss, topk_accuracy
 from common.run.selection import METRICS, Rule, Subset, outcomes, select
-from common.trust import also
 
 RESAMPLES = 200  # of the optimism's bootstrap
 
@@ -48,7 +48,7 @@ class Blend:
 
 def blend(options: Blend) -> Path:
     """Choose, say what the choice is worth, and write the blend's run folder, which is returned."""
-    also(options.trust)
+    trust.also(options.trust)
     runs = _runs(options)
     found = candidates.find(runs)
     part = candidates.part_to_choose_by(found)
@@ -114,6 +114,7 @@ def _runs(options: Blend) -> list[Path]:
         folder.load_config(run)  # which says so where it is no run folder
         of_blend = run / "blend.json"
         for one in map(Path, folder.load_json(of_blend, shapes.Blend)["runs"]) if of_blend.exists() else [run]:
+            trust.check(folder.load_config(one), one / "config.yaml")  # the blend's will be that of the first
             runs.setdefault(one.resolve(), one)
     return list(runs.values())
 
