@@ -2,12 +2,21 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from common.config.nearest import show
 from common.errors import PodiumError
+
+
+def _with_target(part: dict[str, Any]) -> dict[str, Any]:
+    if "_target_" not in part:
+        raise ValueError("a part needs its _target_")
+    return part
+
+
+Part = Annotated[dict[str, Any], AfterValidator(_with_target)]
 
 
 def check_shape(value: Any, shape: Any, file: Path | str) -> None:

@@ -1,8 +1,10 @@
 """What a checkpoint and an exported file say of how a picture becomes the model's input."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
+
+from common.config.shape import Part
 
 MOST_PIXELS = 2**24  # of the model's input: 4096 x 4096
 Side = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
@@ -16,7 +18,7 @@ class Preprocessing(BaseModel):
     fit: Literal["stretch", "pad", "crop"]
     pad_value: Annotated[int, Field(ge=0, le=255)]
     interpolation: Literal["area", "bilinear", "bicubic"]
-    picture: dict[str, Any] | None = None
+    picture: Part | None = None
 
     @field_validator("size")
     @classmethod

@@ -20,7 +20,7 @@ from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import read_members
-from common.trust import also
+from common.trust import also, check
 
 if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
@@ -110,6 +110,7 @@ def _one_input(run: Path, options: Export) -> "Ensemble":
     """The run's models on the CPU, or one of them: such as see the same pictures."""
     from common.run.ensemble import Ensemble
 
+    check(folder.load_config(run), run / "config.yaml")
     mean, members = read_members(run, options.checkpoint)
     if options.member is not None:
         if not 0 <= options.member < len(members):

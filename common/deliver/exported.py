@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from common import trust
 from common.config.check import check
-from common.config.shape import check_shape
+from common.config.shape import Part, check_shape
 
 from common.data.images import ImageError
 from common.data.preprocessing import Preprocessing
@@ -32,8 +32,8 @@ class About(BaseModel):
     how: str
     class_names: Annotated[list[str], Field(min_length=1)]
     preprocessing: Preprocessing
-    submission: dict[str, Any]
-    service: dict[str, Any] | None
+    submission: Part
+    service: Part | None
     page: Page
     sample: bool
 

@@ -71,7 +71,8 @@ def predict(options: Predict) -> Path | None:
         raise PodiumError(f"INPUT: there is no file or folder {options.input}")
     run, model, config = _exported(options) if is_exported(options.run_dir) else _trained(options)
     home = run if run.is_dir() else run.parent
-    submission: Submission = build(config["submission"], "submission")
+    with reading(run / "config.yaml" if run.is_dir() else run):
+        submission: Submission = build(config["submission"], "submission")
     ids, paths = _pictures(config, run, submission, options.input)
     bad: list[ImageError] = []
     rows = model.predict(ids, paths, options.batch_size, bad)
@@ -197,7 +198,7 @@ def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
 
     path = Path(str(options.run_dir))
     model = Exported(path)
-    check_parts(model.config, path)
+    check_parts(model.about, path)
     check_competition(str(options.run_dir), model.config, options.competition)
     return path, model, model.config
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, Field
 
+from common.config.shape import Part
 from common.data.preprocessing import Preprocessing
 from common.errors import PodiumError
 
@@ -20,10 +21,10 @@ class Known(BaseModel):
 class HyperParameters(Known):
     """`hyper_parameters` of a checkpoint of ours: see ImageClassifier."""
 
-    model: dict[str, Any]
-    loss: dict[str, Any]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any] | None = None
+    model: Part
+    loss: Part
+    optimizer: Part
+    schedule: Part | None = None
     preprocessing: Preprocessing
     mean: Annotated[list[float], Field(min_length=1, max_length=3)] = [0.5]
     std: Annotated[list[float], Field(min_length=1, max_length=3)] = [0.5]

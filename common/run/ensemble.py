@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import trust
 from common.callbacks.tta import TTA
 from common.data.images import ImageError
 from common.data.reader import predicted
@@ -14,7 +15,7 @@ from common.errors import PodiumError, reading
 from common.model.classifier import ImageClassifier
 from common.run import folder
 from common.run.members import Member, combine, read_members
-from common.run.parts import device_of, load_module
+from common.run.parts import check_received, device_of, load_module
 
 
 class Ensemble:
@@ -34,6 +35,7 @@ class Ensemble:
         self.members: list[dict[str, Any]] = []  # as evaluations record them
         for member in members:
             config = folder.load_config(member.job)
+            check_received(config, member.job / "config.yaml")
             with reading(member.job / "config.yaml"):
                 self.members.append(_described(member, config, tta))
             if not tta:
@@ -55,6 +57,7 @@ class Ensemble:
     @classmethod
     def of_run(cls, run: Path, checkpoint: str | None = None, tta: bool = True) -> "Ensemble":
         """The models that a run folder names; `checkpoint` is taken from each job instead of the one named."""
+        trust.check(folder.load_config(run), run / "config.yaml")
         return cls(*read_members(run, checkpoint), tta=tta)
 
     @property

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from common.run import shapes
 
 RUNS = Path("runs")
 DATA = Path("data")  # what is made of a competition's data, or drawn in their place
-LARGEST, MOST, DEEPEST = 10_000_000, 1_000_000, 60  # bytes, values and levels of a config.yaml
+LARGEST, MOST, DEEPEST = 2_000_000, 1_000_000, 60  # bytes, values and levels of a config.yaml
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 
@@ -99,10 +100,21 @@ def load_config(run: Path, shape: Any = shapes.Config) -> dict[str, Any]:
     with reading(path):
         if path.stat().st_size > LARGEST:
             raise PodiumError(f"larger than {LARGEST:,} bytes")
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_brackets(text)
+        found = yaml.safe_load(text)
         _check_size(found)
         check_shape(found, shape, path)
     return found
+
+
+def _check_brackets(text: str) -> None:
+    """Raise PodiumError for brackets in brackets without end, over which the reader of YAML takes minutes."""
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > 10 * DEEPEST:  # text may hold some too
+            raise PodiumError(f"more than {DEEPEST} levels")
 
 
 def _check_size(value: Any) -> None:

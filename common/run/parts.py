@@ -52,15 +52,20 @@ def make_callbacks(config: dict[str, Any]) -> list[Callback]:
     return [build(part, "callback") for _, part in parts if part is not None]
 
 
+def check_received(config: dict[str, Any], file: Path) -> None:
+    """Raise PodiumError that names the file for a job's configuration with parts that may not or cannot be built."""
+    trust.check(config, file)
+    with reading(file):
+        check({"callbacks": config["callbacks"]})
+
+
 def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     """The module that a checkpoint holds, in eval mode, with the seams that the configuration's callbacks bend.
 
     It computes in the memory format that its job's training chose: on CPUs the other one can take three times as long.
     """
     said = checkpoint.parent / "config.yaml"
-    trust.check(config, said)
-    with reading(said):
-        check({"callbacks": config["callbacks"]})
+    check_received(config, said)
     known = load_checkpoint(checkpoint, "state_dict", "hyper_parameters")["hyper_parameters"]
     check_shape(dict(known), HyperParameters, checkpoint)
     trust.check(known, checkpoint)
