@@ -32,7 +32,7 @@ class About(BaseModel):
     how: str
     class_names: Annotated[list[str], Field(min_length=1)]
     preprocessing: Preprocessing
-    submission: Part
+    submission: dict[str, Any]  # {}: there is none to predict by
     service: Part | None
     page: Page
     sample: bool

@@ -58,7 +58,7 @@ class Config(BaseModel):
     optimizer: Part
     schedule: Part | None = None
     views: dict[str, Any]
-    submission: Part
+    submission: dict[str, Any]
     service: Part | None = None
     page: Page = Page()
     callbacks: dict[str, Part | None]
