@@ -14,6 +14,7 @@ from common.files import FULL, unwritable
 from common.heap import keep_freed_memory
 from common.run import lifeline
 from common.text import printable, utf8
+from common.trust import scope
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
         for word in rest:
             if word != utf8(word):
                 raise PodiumError(f"«{utf8(word)}» is not UTF-8: rename the file or folder")
-        with Activity(LONG[arguments[0]]) if arguments[0] in LONG else nullcontext():
+        with scope(), Activity(LONG[arguments[0]]) if arguments[0] in LONG else nullcontext():
             return VERBS[arguments[0]](rest) or 0
     except PodiumError as error:
         if wants_traceback:
@@ -94,13 +95,19 @@ def train(arguments: list[str]) -> int:
 
 
 def job(arguments: list[str]) -> int:
-    """`job <folder>`: one job of a run, on this host; what goes wrong is kept in its `failed.txt` too."""
+    """`job <folder>`: one job of a run, on this host; what goes wrong is kept in its `failed.txt` too.
+
+    `trust=<names>`: what the run's own configuration names, by the command line since the folder may be anybody's.
+    """
     from pathlib import Path
 
     from common.callbacks.checkpoints import Stopped
     from common.run.job import run_job
+    from common.trust import also
 
-    if len(arguments) != 1:
+    for word in arguments[1:]:
+        also(word.removeprefix("trust="))
+    if len(arguments) not in (1, 2) or not all(word.startswith("trust=") for word in arguments[1:]):
         raise PodiumError(
             "job needs the folder of one job: python -m common job runs/<competition>/<time>/jobs/<name>"
         )

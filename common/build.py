@@ -1,28 +1,43 @@
 """Parts of the configuration become objects."""
 
+import inspect
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
-from hydra.utils import get_object
+from omegaconf import OmegaConf
 
-KEYS = {
-    "_target_",
-    "_args_",
-    "_partial_",
-    "_convert_",
-    "_recursive_",
-}  # Hydra's, which the target does not take
+from common.errors import PodiumError
+from common.trust import names, resolve
+
+OPTIONS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # keys that are Hydra's
 
 
-def build(part: dict[str, Any], **injected: Any) -> Any:
+def build(part: Mapping[str, Any], kind: str = "part", /, **injected: Any) -> Any:
     """Call a part's `_target_` with its own keys and with what the caller knows.
 
     The values are handed over as they are: text stays text, whatever it holds, and whoever takes nested parts builds
-    them. With `_partial_: true`, returns a function that waits for further arguments.
+    them. With `_partial_: true`, which only what is trusted may have, returns a function that waits for more arguments.
+
+    kind: what the caller takes, see common/trust.py.
+
+    Raises PodiumError for a target that may not be named here, and for arguments that it does not take.
     """
-    target = get_object(part["_target_"])
-    given = deepcopy({key: value for key, value in part.items() if key not in KEYS}) | injected
-    if part.get("_partial_"):
-        return partial(target, *part.get("_args_", ()), **given)
-    return target(*part.get("_args_", ()), **given)
+    if OmegaConf.is_config(part):
+        part = OmegaConf.to_container(part, resolve=True)  # type: ignore[assignment]
+    if not isinstance(part, Mapping) or "_target_" not in part:
+        raise PodiumError(f"expected a part with _target_, got {part!r}")
+    target = resolve(part["_target_"], kind)
+    own = {str(key): value for key, value in part.items() if key not in OPTIONS}
+    named = deepcopy(own) | injected
+    by_place = part.get("_args_") or []
+    if part.get("_partial_") and part["_target_"] in names():
+        return partial(target, *by_place, **named)
+    try:
+        inspect.signature(target).bind(*by_place, **named)
+    except TypeError as error:
+        raise PodiumError(f"{part['_target_']}: {error}") from None
+    except ValueError:  # compiled: its signature is not known
+        pass
+    return target(*by_place, **named)

@@ -15,6 +15,7 @@ MAY_IMPORT = {room: set(ROAD[:place]) for place, room in enumerate(ROAD)} | {"sa
 FLOOR = {
     "activity",
     "errors",
+    "trust",
     "build",
     "cores",
     "text",

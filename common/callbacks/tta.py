@@ -25,7 +25,7 @@ class TTA(pl.Callback):
 
     def __init__(self, views: dict[str, Any]) -> None:
         self.views = {
-            name: build(view) if isinstance(view, dict) else view
+            name: build(view, "view") if isinstance(view, dict) else view
             for name, view in views.items()
             if view is not None
         }

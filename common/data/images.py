@@ -201,7 +201,7 @@ def needed(preprocessing: dict[str, Any]) -> tuple[int, int] | None:
 
 @lru_cache(16)
 def _part(text: str) -> Any:
-    return build(json.loads(text))
+    return build(json.loads(text), "picture")
 
 
 def _resize(image: Any, height: int, width: int, interpolation: str) -> Any:

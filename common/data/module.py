@@ -156,7 +156,7 @@ class ImageData(pl.LightningDataModule):
         self.fold = fold
         self.near_duplicates = near_duplicates
         self.stored_split = Path(split) if split else None
-        self.copies: Copies | None = build(copies) if copies else None
+        self.copies: Copies | None = build(copies, "copies") if copies else None
         self.copies_folder = Path(copies_folder) if copies_folder else self.folder / "copies"
         self.corrections = Path(corrections) if corrections else None
         self.unlabelled = Path(unlabelled) if unlabelled else None

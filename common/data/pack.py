@@ -33,7 +33,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from hydra.utils import get_object
 
 from common.activity import Activity, counted, duration
 from common.data import images
@@ -42,6 +41,7 @@ from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
 from common.files import write_text
+from common.trust import resolve
 
 VERSION = 1  # of the files
 KEY = 24  # characters of a key: 96 bits in hexadecimal
@@ -319,7 +319,7 @@ def _code(preprocessing: dict[str, Any]) -> str:
     """A hash of the code that makes the pixels: reading and fitting, and the part `picture` if there is one."""
     files = [images.__file__]
     if preprocessing.get("picture"):
-        files.append(inspect.getfile(get_object(preprocessing["picture"]["_target_"])))
+        files.append(inspect.getfile(resolve(preprocessing["picture"]["_target_"], "picture")))
     return hashlib.blake2b(b"".join(Path(file).read_bytes() for file in files), digest_size=6).hexdigest()
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.errors import PodiumError, reading
 from common.files import written
 
 WIDE, KEPT = 512, 32  # classes above which a row keeps only so many
@@ -80,7 +81,8 @@ def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
 
 def class_count(path: Path) -> int:
     """How many classes a table that `write` made knows; 0 where a table does not say."""
-    return int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
+    with reading(path):
+        return int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
 
 
 def kept_batches(
@@ -91,8 +93,17 @@ def kept_batches(
     (those of `columns` that are there; classes int (n, M); their probabilities float32 (n, M); and, above 512 classes,
     where the most probable comes first, the mass of all other classes float32 (n,), else None).
     """
+    with reading(path):
+        yield from _kept_batches(path, columns)
+
+
+def _kept_batches(
+    path: Path, columns: Sequence[str]
+) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray | None]]:
     file = pq.ParquetFile(path)
     there = file.schema_arrow.names
+    if missing := {"id", "probabilities"} - {*there}:
+        raise PodiumError(f"column {', '.join(sorted(missing))} is missing")
     names = [name for name in columns if name in there]
     held = [name for name in ("classes", "probabilities", "others") if name in there]
     for batch in _pieces(file, [*names, *held]):

@@ -10,18 +10,19 @@ import numpy as np
 import pandas as pd
 
 from common.data.spreadsheet import read_csv
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 
 
 def read_reliable(path: Path) -> pd.DataFrame:
     """Columns id and class (str), kept (bool) and repeat (int64). Raises PodiumError naming what is wrong."""
     if not path.is_file():
         raise PodiumError(f"clean_from: there is no list {path}")
-    found = (
-        pd.read_parquet(path)
-        if path.suffix == ".parquet"
-        else read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
-    )
+    with reading(path):
+        found = (
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
+        )
     for column in ("id", "class", "kept"):
         if column not in found:
             raise PodiumError(

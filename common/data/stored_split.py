@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.data.spreadsheet import read_csv, to_csv
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 
 COLUMNS = ["id", "path", "label", "class", "group", "source", "part", "fold", "train_only"]
 
@@ -29,7 +29,7 @@ class StoredSplit:
 
         Raises PodiumError if the named file is missing, or if a file lacks a column.
         """
-        own = _read(path) if path.exists() else None
+        own = _read(path, "group", "fold") if path.exists() else None
         if named is None or (own is not None and not named.is_file()):
             return cls(own, None)
         return cls(own, _read(named))
@@ -74,11 +74,14 @@ class StoredSplit:
         to_csv(table[COLUMNS], path, str(os.getpid()))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, *further: str) -> pd.DataFrame:
     if not path.is_file():
         raise PodiumError(f"data.split: there is no file {path}")
-    known = read_csv(path, dtype=str, keep_default_na=False)
-    missing = {"id", "part"} - set(known.columns)
+    with reading(path):
+        known = read_csv(path, dtype=str, keep_default_na=False)
+        if "fold" in known:
+            pd.to_numeric(known["fold"])
+    missing = {"id", "part", *further} - set(known.columns)
     if missing:
         raise PodiumError(f"{path}: column {', '.join(sorted(missing))} is missing")
     return known

@@ -27,4 +27,4 @@ def make_views(views: dict[str, Any]) -> tuple[ImageView | None, BatchView]:
     else:
         image_view = None
     parts = (views.get("batch") or {}).items()
-    return image_view, BatchViews({name: build(part) for name, part in parts if part})
+    return image_view, BatchViews({name: build(part, "batch view") for name, part in parts if part})

@@ -20,6 +20,7 @@ from common.run import folder
 from common.run.members import read_folds
 from common.run.summary import formatted
 from common.text import console, printable
+from common.trust import also
 
 # part of a run's data → what it is good for, the most honest first
 HELD_OUT = {
@@ -41,6 +42,7 @@ class Evaluate(OnRun):
 
 def evaluate(options: Evaluate) -> Path:
     """Score a run; returns the folder of scores.json, class_scores.csv, confusion.png and predictions.parquet."""
+    also(options.trust)
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
     out = Path(options.out) if options.out else run / "evaluation"

@@ -23,6 +23,7 @@ from common.files import FULL, make_folder, unwritable
 from common.run import folder
 from common.run.members import read_members
 from common.text import console
+from common.trust import also, check
 
 if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
@@ -68,6 +69,7 @@ def export(options: Export) -> Path:
 
     Raises Mismatch if a file says something else than the model, PodiumError for mistakes of the user.
     """
+    also(options.trust)
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
     out = Path(options.out) if options.out else run / "export"
@@ -125,6 +127,7 @@ def _one_input(run: Path, options: Export) -> "Ensemble":
     """The run's models on the CPU, or one of them: such as see the same pictures."""
     from common.run.ensemble import Ensemble
 
+    check(folder.load_config(run), run / "config.yaml")
     mean, members = read_members(run, options.checkpoint)
     if options.member is not None:
         if not 0 <= options.member < len(members):

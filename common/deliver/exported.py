@@ -3,29 +3,41 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime as ort
+from pydantic import BaseModel, Field
 
+from common import trust
+from common.config.check import check
+from common.config.shape import Part, check_shape
 from common.data.images import ImageError
+from common.data.preprocessing import Preprocessing
 from common.data.reader import predicted
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
+from common.run.shapes import Page
 
 SUFFIX = ".onnx"
 VERSION = 1  # of the keys below
-KEYS = (
-    "version",
-    "competition",
-    "run",
-    "how",
-    "class_names",
-    "preprocessing",
-    "submission",
-    "service",
-    "page",
-    "sample",
-)
+
+
+class About(BaseModel):
+    """The metadata of an exported file; see Exported."""
+
+    version: int
+    competition: str
+    run: str
+    how: str
+    class_names: Annotated[list[str], Field(min_length=1)]
+    preprocessing: Preprocessing
+    submission: dict[str, Any]  # {}: there is none to predict by
+    service: Part | None
+    page: Page
+    sample: bool
+
+
+KEYS = tuple(About.model_fields)
 
 
 class Exported:
@@ -55,6 +67,21 @@ class Exported:
         self.about = about_of(path, self.session.get_modelmeta().custom_metadata_map)
         self.class_names: list[str] = self.about["class_names"]
         self.preprocessing: dict[str, Any] = self.about["preprocessing"]
+        with reading(path):
+            self._check_graph()
+
+    def _check_graph(self) -> None:
+        """Raise PodiumError where the graph is of another shape than the metadata say."""
+        (taken,), (said,) = self.session.get_inputs(), self.session.get_outputs()
+        if (taken.name, taken.type, said.name) != ("image", "tensor(uint8)", "probabilities"):
+            raise PodiumError("its graph is none of ours: expected image (uint8) → probabilities")
+        expected = [*self.preprocessing["size"], self.preprocessing["channels"]]
+        if list(taken.shape[1:]) != expected:
+            raise PodiumError(f"preprocessing: its graph takes pictures of {taken.shape[1:]}, got {expected}")
+        if list(said.shape[1:]) != [len(self.class_names)]:
+            raise PodiumError(
+                f"class_names: its graph tells {said.shape[1:]} apart, got {len(self.class_names)}"
+            )
 
     @property
     def config(self) -> dict[str, Any]:
@@ -118,12 +145,22 @@ def about_of(path: Path, found: Mapping[str, str]) -> dict[str, Any]:
             f"{path} was not written by make export: its metadata lack {', '.join(missing)}; "
             "export the run that it comes from"
         )
-    about = {key: json.loads(found[key]) for key in KEYS}
+    about = {}
+    with reading(path):
+        for key in KEYS:
+            try:
+                about[key] = json.loads(found[key])
+            except ValueError as error:
+                raise PodiumError(f"its metadata are damaged: {key} is no JSON ({error})") from None
     if about["version"] != VERSION:
         raise PodiumError(
             f"{path} was exported by another version of Podium (metadata version {about['version']}, "
             f"expected {VERSION}): export the run again"
         )
+    check_shape(about, About, path)
+    trust.check({"preprocessing": about["preprocessing"]}, path)
+    with reading(path):
+        check({"picture": about["preprocessing"].get("picture")})
     return about
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from common import trust
 from common.activity import tell_on_stderr
 from common.build import build
+from common.config.check import check
 from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.data.images import ImageError
@@ -19,7 +21,7 @@ from common.data.reader import images_of
 from common.data.records import bad_table
 from common.data.spreadsheet import to_csv
 from common.deliver.submission import Submission
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 from common.files import is_stream, written
 from common.run import folder
 from common.text import printable
@@ -56,6 +58,7 @@ class OnRun:
     tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
     max_pixels: int | None = None  # a picture of more cannot be read; null: data.max_pixels of the run
+    trust: Any = None  # packages of one's own that the run may name: "a,b" or [a,b]; see common/trust.py
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
@@ -77,11 +80,13 @@ def predict(options: Predict) -> Path | None:
 
     Returns the file, or None for a single picture without `out`.
     """
+    trust.also(options.trust)
     if options.input and not Path(options.input).exists():
         raise PodiumError(f"INPUT: there is no file or folder {options.input}")
     run, model, config = _exported(options) if is_exported(options.run_dir) else _trained(options)
     home = run if run.is_dir() else run.parent
-    submission: Submission = build(config["submission"])
+    with reading(run / "config.yaml" if run.is_dir() else run):
+        submission: Submission = build(config["submission"], "submission")
     ids, paths = _pictures(config, run, submission, options.input)
     bad: list[ImageError] = []
     rows = model.predict(ids, paths, options.batch_size, bad, options.max_pixels)
@@ -176,12 +181,23 @@ def run_config(run: Path, data: dict[str, Any]) -> dict[str, Any]:
     Raises PodiumError for a key that the run's data do not have, and for a root that is no folder.
     """
     config = folder.load_config(run)
+    file = run / "config.yaml"
+    trust.check(config, file, imports=False)
+    check_parts(config, file, "data")
     for key in data:
         if key not in config["data"]:
             raise PodiumError(f"there is no key data.{key} in {run}{suggest(key, config['data'])}")
     if data.get("root") and not Path(data["root"]).is_dir():
         raise PodiumError(f"data.root: there is no folder {data['root']}")
     return {**config, "data": config["data"] | data}
+
+
+def check_parts(config: Mapping[str, Any], file: Path, *further: str) -> None:
+    """Raise PodiumError that names the file for a submission, a service or further parts that cannot be made of it."""
+    parts = {key: config[key] for key in ("submission", "service") if config.get(key)}
+    trust.check(parts, file)
+    with reading(file):
+        check(parts | {key: config[key] for key in further})
 
 
 def _trained(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
@@ -206,6 +222,7 @@ def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
 
     path = Path(str(options.run_dir))
     model = Exported(path)
+    check_parts(model.about, path)
     check_competition(str(options.run_dir), model.config, options.competition)
     return path, model, model.config
 

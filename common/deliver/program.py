@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from common.config.shape import check_shape
 from common.data.archive import read_member
 from common.deliver.exported import about_of, first_line
 from common.errors import PodiumError
+from common.trust import is_trusted_file
 
 SUFFIX = ".pt2"
 ABOUT = 2**26  # bytes of what it says of itself, at most: 50,000 classes take 5 MB
@@ -19,7 +21,9 @@ ABOUT = 2**26  # bytes of what it says of itself, at most: 50,000 classes take 5
 class Program:
     """A `.pt2` written by `export`, ready to predict. What it says of itself is read without torch.
 
-    Args and attributes as those of `Exported`. Raises PodiumError as it does.
+    torch unpickles it, which runs whatever it holds: so it must be trusted by its path, `trust=<file>`.
+
+    Args and attributes as those of `Exported`. Raises PodiumError as it does, and for a file that is not trusted.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
@@ -28,6 +32,11 @@ class Program:
         self.path = path
         self.threads = threads
         self.about = about_of(path, _metadata(path))
+        if not is_trusted_file(path):
+            raise PodiumError(
+                f"{path} is code as well as weights, and runs as soon as it is loaded. Take the file "
+                f"{path.with_suffix('.onnx')} beside it, or, if you know who made it, give trust={path}"
+            )
         self.class_names: list[str] = self.about["class_names"]
         self.preprocessing: dict[str, Any] = self.about["preprocessing"]
 
@@ -59,4 +68,5 @@ def _metadata(path: Path) -> dict[str, str]:
         about = json.loads(read_member(path, "extra/about.json", ABOUT) or b"{}")
     except (zipfile.BadZipFile, ValueError) as error:
         raise PodiumError(f"{path} cannot be loaded: {first_line(error)}") from error
+    check_shape(about, dict[str, Any], path)
     return {key: json.dumps(value) for key, value in about.items()}

@@ -173,8 +173,8 @@ def fitting_head(
         raise PodiumError(
             f"model.head: {name} gives {tuple(shape)}, not a map (B, F, H, W); use model.head=null"
         )
-    make = build({**head, "_partial_": True}) if isinstance(head, Mapping) else head
-    module = make(in_features=shape[1], num_classes=classes)
+    given = {"in_features": shape[1], "num_classes": classes}
+    module = build(head, "head", **given) if isinstance(head, Mapping) else head(**given)
     try:
         output_shape(module, shape)
     except RuntimeError as error:

@@ -69,10 +69,10 @@ class ImageClassifier(pl.LightningModule):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.net = self.build_model()
-        self.loss_fn: nn.Module = build(loss)
+        self.loss_fn: nn.Module = build(loss, "loss")
         if isinstance(self.loss_fn, NormFace):
             self.loss_fn.check_head(self.net)
-        self.schedule = build(schedule) if schedule else Constant()
+        self.schedule = build(schedule, "schedule") if schedule else Constant()
         self.metrics = ValidationMetrics(len(class_names))
         self.level_metrics = LevelMetrics(levels_of(self.net, self.parents))
         self.memory_format = torch.contiguous_format
@@ -85,6 +85,7 @@ class ImageClassifier(pl.LightningModule):
         with_levels = "levels" in self.hparams["model"]
         return build(
             self.hparams["model"],
+            "network",
             num_classes=len(self.class_names),
             in_channels=self.preprocessing["channels"],
             image_size=tuple(self.preprocessing["size"]),

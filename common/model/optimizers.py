@@ -15,7 +15,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_class
 from pytorch_optimizer.base.exception import NegativeLRError
 from torch import nn
 from torch.optim import Optimizer
@@ -24,6 +23,7 @@ from common.config.nearest import listed, suggest
 from common.errors import PodiumError
 from common.model.backbone_parts import classifiers_of
 from common.model.gradient_centralization import centralize
+from common.trust import resolve
 
 
 def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
@@ -34,7 +34,7 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
     arguments = {str(key): value for key, value in part.items()}
     if "lr" not in arguments:
         raise PodiumError("optimizer.lr is missing")
-    optimizer = get_class(arguments.pop("_target_"))
+    optimizer = resolve(arguments.pop("_target_"), "optimizer")
     mode = arguments.pop("centralize_gradients", "none")
     lr = arguments.pop("lr")
     groups = parameter_groups(

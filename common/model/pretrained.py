@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from common.errors import PodiumError
+from common.config.shape import check_shape
+from common.errors import PodiumError, reading
 from common.model.backbone_parts import WRAPPERS
 from common.model.carry_over import Classes, carried
+from common.model.checkpoint import Known, load_checkpoint
 
 T = TypeVar("T")
 
@@ -214,35 +215,29 @@ def file_state(path: Path, key: str = "model.pretrained") -> dict[str, Tensor]:
     """The tensors of a file: a state dict, or a checkpoint with one inside; .safetensors too."""
     if not path.is_file():
         raise PodiumError(f"{key} must be none, pip, hub or an existing file, got {str(path)!r}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
+        with reading(path):
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in the unpickler, in zipfile or in torch
-        raise PodiumError(
-            f"{path} is damaged, or holds Python objects beside tensors, not loaded since they run "
-            f"code ({type(error).__name__}). Save the state dict only: torch.save(model.state_dict(), path)"
-        ) from None
+    content: Any = load_checkpoint(path, key=key)
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = content.items() if isinstance(content, Mapping) else ()
-    return {key: tensor for key, tensor in tensors if isinstance(tensor, Tensor)}
+    tensors = {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    if not tensors or not all(isinstance(name, str) for name in tensors):
+        raise PodiumError(f"{path} holds no state dict: there are no tensors with names in it")
+    return tensors
 
 
 def file_classes(path: Path) -> Classes | None:
     """What the network in a checkpoint of ours tells apart; None for another file of weights."""
     if path.suffix == ".safetensors":
         return None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # the format of before 2020, which cannot be mapped
+    known = load_checkpoint(path, key="init_from").get("hyper_parameters")
+    if not isinstance(known, Mapping) or "class_names" not in known:
         return None
-    known = content.get("hyper_parameters", {}) if isinstance(content, Mapping) else {}
-    if "class_names" not in known:
-        return None
+    check_shape(dict(known), Known, path)
     return Classes(list(known["class_names"]), known.get("levels") or {})
 
 

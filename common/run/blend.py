@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common import trust
 from common.config.schema import above_zero, at_least, one_of
 from common.data.predictions import ROWS
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
-from common.run import blend_summary, candidates, folder
+from common.run import blend_summary, candidates, folder, shapes
 from common.run.candidates import Candidate, Table
 from common.run.members import MEANS, Member, combine, write_members
 from common.run.report import write_report
@@ -34,6 +35,7 @@ class Blend:
     milliseconds: float | None = None  # budget of an image, > 0; null: none
     soup: str | None = None  # uniform | greedy: a further candidate, the mean of weights; null: none
     seed: int = 0  # of the bootstrap, >= 0
+    trust: Any = None  # packages of one's own that the runs may name: "a,b" or [a,b]; see common/trust.py
     out: str | None = None  # the blend's run folder; null: runs/<competition>/<time>_blend
 
     def __post_init__(self) -> None:
@@ -47,6 +49,7 @@ class Blend:
 
 def blend(options: Blend) -> Path:
     """Choose, say what the choice is worth, and write the blend's run folder, which is returned."""
+    trust.also(options.trust)
     runs = _runs(options)
     found = candidates.find(runs)
     part = candidates.part_to_choose_by(found)
@@ -111,7 +114,10 @@ def _runs(options: Blend) -> list[Path]:
     for run in named:
         folder.load_config(run)  # which says so where it is no run folder
         of_blend = run / "blend.json"
-        for one in map(Path, folder.load_json(of_blend)["runs"]) if of_blend.exists() else [run]:
+        for one in (
+            map(Path, folder.load_json(of_blend, shapes.Blend)["runs"]) if of_blend.exists() else [run]
+        ):
+            trust.check(folder.load_config(one), one / "config.yaml")  # the blend's will be that of the first
             runs.setdefault(one.resolve(), one)
     return list(runs.values())
 

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import trust
 from common.callbacks.tta import TTA
 from common.data.images import ImageError
 from common.data.reader import predicted
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 from common.model.classifier import ImageClassifier
 from common.run import folder
 from common.run.members import Member, combine, read_members
-from common.run.parts import device_of, load_module
+from common.run.parts import check_received, device_of, load_module
 
 
 class Ensemble:
@@ -34,11 +35,14 @@ class Ensemble:
         self.members: list[dict[str, Any]] = []  # as evaluations record them
         for member in members:
             config = folder.load_config(member.job)
-            self.members.append(_described(member, config, tta))
+            check_received(config, member.job / "config.yaml")
+            with reading(member.job / "config.yaml"):
+                self.members.append(_described(member, config, tta))
             if not tta:
                 config = {**config, "callbacks": {**config["callbacks"], "tta": None}}
-            module = load_module(config, member.path)
-            self.modules.append(module.to(device_of(config["trainer"]["accelerator"])))
+            module = load_module(config, member.path).to(device_of(config["trainer"]["accelerator"]))
+            _check_predicts(module, member.path)
+            self.modules.append(module)
         self.class_names = self.modules[0].class_names
         for member, module in zip(members, self.modules, strict=True):
             if module.class_names != self.class_names:
@@ -53,6 +57,7 @@ class Ensemble:
     @classmethod
     def of_run(cls, run: Path, checkpoint: str | None = None, tta: bool = True) -> "Ensemble":
         """The models that a run folder names; `checkpoint` is taken from each job instead of the one named."""
+        trust.check(folder.load_config(run), run / "config.yaml")
         return cls(*read_members(run, checkpoint), tta=tta)
 
     @property
@@ -101,6 +106,20 @@ class Ensemble:
                     f"{paths[position]}: the model says what is no number; its training has diverged: {self.how}"
                 )
             yield ids[position], row
+
+
+def _check_predicts(module: ImageClassifier, checkpoint: Path) -> None:
+    """Raise PodiumError where a model cannot take a picture of the size that its checkpoint names, or says too little.
+
+    Of a file that somebody changed, what it says of the network need not fit the network.
+    """
+    size, channels = module.preprocessing["size"], module.preprocessing["channels"]
+    with reading(checkpoint), torch.inference_mode():
+        said = module.seams.predict(torch.zeros(1, channels, *size, device=module.device))
+        if tuple(said.shape) != (1, len(module.class_names)):
+            raise PodiumError(
+                f"the network tells {said.shape[-1]} classes apart, {len(module.class_names)} are named"
+            )
 
 
 def _described(member: Member, config: dict[str, Any], tta: bool) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from common.activity import counted, duration
 from common.callbacks.progress import note
 from common.data.features import Features
 from common.data.module import ImageData
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 from common.model.backbone_parts import classifiers_of
+from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.model.frozen_features import Unlike, features_of, head_on_features
 from common.run import folder, trial
@@ -55,8 +56,9 @@ def train_on_features(
             )
         return None
     if (job / "last.ckpt").exists():  # the frozen weights are those that the job began with
-        state = torch.load(job / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+        state = load_checkpoint(job / "last.ckpt", "state_dict")["state_dict"]
+        with reading(job / "last.ckpt"):
+            module.load_state_dict(state)
     module.to(device)
     try:
         _check_recipe(config, data)
@@ -176,7 +178,7 @@ def _computed(
         module.eval()
         done, seconds = 0, 0.0
         if (place / "progress.json").exists():
-            done, seconds = folder.load_json(place / "progress.json")
+            done, seconds = folder.load_json(place / "progress.json", list[float])
             stored: np.memmap = np.lib.format.open_memmap(place / "features.npy", "r+")
         saved = began = time.monotonic()
         left = len(rows) - done

@@ -21,13 +21,14 @@ from common.callbacks.progress import Progress, note
 from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
 from common.data.module import ImageData
-from common.errors import PodiumError
+from common.errors import PodiumError, reading
 from common.model.carry_over import Classes, count_carried, rows_of_tensors
+from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.model.hierarchy import LEAF
 from common.model.pretrained import file_classes, file_state, load_state
 from common.run import folder as folders
-from common.run import stages, trial
+from common.run import shapes, stages, trial
 from common.run.features import train_on_features
 from common.run.gallery import draw_views
 from common.run.parts import device_of, lay_out, make_callbacks
@@ -38,6 +39,7 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip  # fmt: skip
+RESUMED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
 def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClassifier) -> None:
@@ -76,7 +78,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         timer = Timer(options["max_time"], verbose=False)
         timer._offset = spent  # type: ignore[assignment]
         callbacks.insert(0, timer)
-    loggers = [build(part, save_dir=str(job)) for part in config["logger"].values() if part]
+    loggers = [build(part, "logger", save_dir=str(job)) for part in config["logger"].values() if part]
     trainer = pl.Trainer(
         **{key: options[key] for key in TRAINER_KEYS if options[key] is not None},
         max_epochs=-1 if options["max_epochs"] is None else options["max_epochs"],
@@ -90,6 +92,8 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         use_distributed_sampler=False,
     )
     resume = job / "last.ckpt"
+    if resume.exists():
+        _check_resumable(resume, module)
     if is_first_process() and not (job / "views.png").exists():
         with Activity("drawing training views"):
             draw_views(job / "views.png", data)
@@ -171,7 +175,7 @@ def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, data: Ima
     options, enabled = config["trainer"], config["trial"]["enabled"]
     device = device_of(options["accelerator"])
     if path.exists():
-        choice = folders.load_json(path)
+        choice = folders.load_json(path, shapes.Speed)
         print(trial.described(choice, device))
         return choice
     choice = trial.choose(
@@ -200,6 +204,13 @@ def _predicted(options: dict[str, Any], images: int, each: float, batch_size: in
         days, hours, minutes, seconds = map(int, options["max_time"].split(":"))
         ends.append(((days * 24 + hours) * 60 + minutes) * 60.0 + seconds)
     return min(ends)
+
+
+def _check_resumable(checkpoint: Path, module: ImageClassifier) -> None:
+    """Raise PodiumError for a checkpoint that Lightning would stumble over in the middle of things."""
+    content = load_checkpoint(checkpoint, *RESUMED)
+    with reading(checkpoint):
+        module.load_state_dict(content["state_dict"])
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +13,15 @@ from typing import Any
 
 import yaml
 
-from common.errors import PodiumError
+from common import trust
+from common.config.shape import check_shape
+from common.errors import PodiumError, reading
 from common.files import make_folder, write_text, written
+from common.run import shapes
 
 RUNS = Path("runs")
 DATA = Path("data")  # what is made of a competition's data, or drawn in their place
+LARGEST, MOST, DEEPEST = 2_000_000, 1_000_000, 60  # bytes, values and levels of a config.yaml
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 
@@ -33,7 +38,7 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
         run = Path(config["run_dir"])
         if not (run / "config.yaml").exists():
             return run, f"new run {run}"
-        differing = differences(load_config(run), config)
+        differing = differences(load_config(run, shapes.Begun), config)
         if differing:
             raise PodiumError(
                 f"{run} was started with another configuration. The keys that differ (there → here):\n  "
@@ -44,7 +49,7 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
     if not config["new"]:
         for run in reversed(runs_of(competition)):
             is_blend = (run / "blend.json").exists()
-            if not is_done(run) and not is_blend and not differences(load_config(run), config):
+            if not is_done(run) and not is_blend and not differences(load_config(run, shapes.Begun), config):
                 return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
     run, count = RUNS / competition / stamp, 1
@@ -76,7 +81,7 @@ def _by_time(files: Iterable[Path]) -> list[Path]:
 
 
 def _is_smoke(run: Path) -> bool:
-    return bool(load_config(run).get("trainer", {}).get("fast_dev_run"))
+    return bool(load_config(run, shapes.Begun).get("trainer", {}).get("fast_dev_run"))
 
 
 def is_done(folder: Path) -> bool:
@@ -84,12 +89,51 @@ def is_done(folder: Path) -> bool:
     return (folder / "done").exists()
 
 
-def load_config(run: Path) -> dict[str, Any]:
-    """The resolved configuration of a run or a job. Raises PodiumError if `run` is none."""
+def load_config(run: Path, shape: Any = shapes.Config) -> dict[str, Any]:
+    """The resolved configuration of a run or a job, as it stands there: what it names may be anybody's.
+
+    Raises PodiumError if `run` is none, or if the file is damaged.
+    """
     path = run / "config.yaml"
     if not path.exists():
         raise PodiumError(f"{run} is no run folder: there is no {path}")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    trust.run_folder(run.parent.parent if run.parent.name == "jobs" else run)
+    with reading(path):
+        if path.stat().st_size > LARGEST:
+            raise PodiumError(f"larger than {LARGEST:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        _check_brackets(text)
+        found = yaml.safe_load(text)
+        _check_size(found)
+        check_shape(found, shape, path)
+    return found
+
+
+def _check_brackets(text: str) -> None:
+    """Raise PodiumError for brackets in brackets without end, over which the reader of YAML takes minutes."""
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > 10 * DEEPEST:  # text may hold some too
+            raise PodiumError(f"more than {DEEPEST} levels")
+
+
+def _check_size(value: Any) -> None:
+    """Raise PodiumError where aliases make a small file a large value, or one without end."""
+    layer, count = [value], 0
+    for _ in range(DEEPEST):
+        layer = [
+            child
+            for node in layer
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        count += len(layer)
+        if not layer:
+            return
+        if count > MOST:
+            break
+    raise PodiumError(f"more than {MOST:,} values, or more than {DEEPEST} levels")
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -115,8 +159,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def load_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def load_json(path: Path, shape: Any = dict[str, Any]) -> Any:
+    """What a file says. Raises PodiumError if it is damaged, or not as `shape` says: see common/config/shape.py."""
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        check_shape(found, shape, path)
+    return found
 
 
 def copy(source: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """The models that a run predicts with, how their probabilities become one, and which pictures they have seen."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from common.data.spreadsheet import read_csv
-from common.errors import PodiumError
-from common.run import folder
+from common.errors import PodiumError, reading
+from common.run import folder, shapes
 
 MEANS = ("arithmetic", "geometric")
+FOLDS = ("id", "path", "label", "class", "part", "fold")  # columns of folds.csv that are read
 
 
 @dataclass(frozen=True)
@@ -82,29 +82,32 @@ def read_folds(run: Path) -> pd.DataFrame:
     path = run / "folds.csv"
     if not path.exists():
         raise PodiumError(f"{run} has no folds.csv: the run has not begun, or the file was removed")
-    return read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
+    with reading(path):
+        table = read_csv(path, dtype={"id": str, "class": str}, keep_default_na=False)
+        if missing := {*FOLDS} - {*table.columns}:
+            raise PodiumError(f"column {', '.join(sorted(missing))} is missing")
+        return table.astype({"path": str, "label": "int64", "part": str, "fold": "int64"})
 
 
 def class_names(job: Path) -> list[str]:
     """What a finished job tells apart, index = label, as its scores list it: stages may have classes of their own."""
-    return [str(row["class"]) for row in folder.load_json(job / "scores.json")["per_class"]]
+    return [str(row["class"]) for row in folder.load_json(job / "scores.json", shapes.JobScores)["per_class"]]
 
 
 def _listed(path: Path) -> tuple[str, list[tuple[str, str]]]:
     try:
-        found = folder.load_json(path)
-        named = [(str(entry["job"]), str(entry["checkpoint"])) for entry in found["members"]]
-        mean = found["mean"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        found = folder.load_json(path, shapes.Members)
+    except PodiumError as error:
         raise PodiumError(
-            f"{path} is damaged ({type(error).__name__}: {error}); expected "
-            '{"mean": "arithmetic", "members": [{"job": "jobs/train_fold0", "checkpoint": "best.ckpt"}]}'
+            f'{error}; expected {{"mean": "arithmetic", "members": [{{"job": "jobs/train_fold0", '
+            '"checkpoint": "best.ckpt"}]}'
         ) from None
+    mean = found["mean"]
     if mean not in MEANS:
         raise PodiumError(f"{path}: mean must be one of {', '.join(MEANS)}, got {mean!r}")
-    if not named:
+    if not found["members"]:
         raise PodiumError(f"{path} names no members")
-    return mean, named
+    return mean, [(entry["job"], entry["checkpoint"]) for entry in found["members"]]
 
 
 def _from(run: Path, job: Path) -> str:

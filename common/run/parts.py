@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from pytorch_lightning.callbacks import Callback
 
+from common import trust
 from common.build import build
+from common.config.check import check
+from common.config.shape import check_shape
 from common.data.module import ImageData
+from common.errors import reading
+from common.model.checkpoint import HyperParameters, load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.run import folder as folders
-from common.run import stages, trial
+from common.run import shapes, stages, trial
 
 
 def make_data(config: dict[str, Any], run: Path) -> ImageData:
@@ -25,7 +29,7 @@ def make_data(config: dict[str, Any], run: Path) -> ImageData:
     reliable = stages.reliable_list(config, run) if "job" in config else None
     if reliable is not None:
         place["cleaned"] = str(reliable)
-    return build(config["data"], seed=config["seed"], views=config["views"], folder=str(run), **place)
+    return build(config["data"], "data", seed=config["seed"], views=config["views"], folder=str(run), **place)
 
 
 def make_module(config: dict[str, Any], data: ImageData) -> ImageClassifier:
@@ -33,6 +37,7 @@ def make_module(config: dict[str, Any], data: ImageData) -> ImageClassifier:
     parts = {name: config[name] for name in ("model", "loss", "optimizer", "schedule")}
     return build(
         config["module"],
+        "module",
         **parts,
         class_names=data.class_names,
         preprocessing=data.preprocessing,
@@ -44,7 +49,14 @@ def make_module(config: dict[str, Any], data: ImageData) -> ImageClassifier:
 def make_callbacks(config: dict[str, Any]) -> list[Callback]:
     """The callbacks that the configuration switches on, in its order."""
     parts = config["callbacks"].items()
-    return [build(part) for _, part in parts if part is not None]
+    return [build(part, "callback") for _, part in parts if part is not None]
+
+
+def check_received(config: dict[str, Any], file: Path) -> None:
+    """Raise PodiumError that names the file for a job's configuration with parts that may not or cannot be built."""
+    trust.check(config, file)
+    with reading(file):
+        check({"callbacks": config["callbacks"]})
 
 
 def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
@@ -52,23 +64,38 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
 
     It computes in the memory format that its job's training chose: on CPUs the other one can take three times as long.
     """
-    module_class: Any = get_class(config["module"]["_target_"])
-    model = dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]["model"])
-    if "pretrained" in model:  # the weights are in the checkpoint; where they began may be out of reach
-        model["pretrained"] = "none"
-    module: ImageClassifier = module_class.load_from_checkpoint(
-        checkpoint, map_location="cpu", weights_only=True, model=model
-    )
+    said = checkpoint.parent / "config.yaml"
+    check_received(config, said)
+    known = load_checkpoint(checkpoint, "state_dict", "hyper_parameters")["hyper_parameters"]
+    check_shape(dict(known), HyperParameters, checkpoint)
+    trust.check(known, checkpoint)
+    with reading(checkpoint):
+        check({key: known[key] for key in ("model", "loss", "optimizer", "schedule") if known.get(key)})
+        module_class: Any = trust.resolve(config["module"]["_target_"], "module")
+        module: ImageClassifier = module_class.load_from_checkpoint(
+            checkpoint, map_location="cpu", weights_only=True, model=_from_scratch(known["model"])
+        )
     untaught = {**config["callbacks"], "soft_labels": None}  # its table is for training, and may be gone
-    callbacks = make_callbacks({**config, "callbacks": untaught})
-    module.compose(callbacks)
-    for callback in callbacks:
-        if hasattr(callback, "before_predicting"):
-            callback.before_predicting(module)
+    with reading(said):
+        callbacks = make_callbacks({**config, "callbacks": untaught})
+        module.compose(callbacks)
+        for callback in callbacks:
+            if hasattr(callback, "before_predicting"):
+                callback.before_predicting(module)
     speed = checkpoint.parent / "speed.json"
     if speed.exists():
-        lay_out(module, folders.load_json(speed)["memory_format"])
+        lay_out(module, folders.load_json(speed, shapes.Speed)["memory_format"])
     return module.eval()
+
+
+def _from_scratch(part: Any) -> Any:
+    """A network's part without what begins it: the weights are in the checkpoint, and no file or hub is asked."""
+    if isinstance(part, dict):
+        return {
+            key: "none" if key == "pretrained" and value is not None else _from_scratch(value)
+            for key, value in part.items()
+        }
+    return [_from_scratch(value) for value in part] if isinstance(part, list) else part
 
 
 def lay_out(module: ImageClassifier, memory_format: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from common import trust
 from common.build import build
 from common.config.configure import FLAG
 from common.config.options import parse
@@ -31,7 +32,9 @@ def run_sweep(sweep: Sweep, own: Sequence[str]) -> int:
     launcher_words, other_words = take(own, ["launcher"])
     how = parse(HowToRun, other_words)
     first = next(iter(sweep.rows.values()))
-    launcher = build(composed([*first.words, *launcher_words], sweep.config_dirs)["launcher"])
+    parts = composed([*first.words, *launcher_words], sweep.config_dirs)
+    trust.own(parts)
+    launcher = build(parts["launcher"], "launcher")
     root, why = choose(sweep, how)
     print(f"{why}: {len(sweep.trials)} trials, {len(_left(sweep, root))} to run", flush=True)
     stopped = 0

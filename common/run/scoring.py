@@ -10,6 +10,7 @@ import torch
 from common.activity import counted
 from common.data import predictions
 from common.data.module import ImageData
+from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.run import folder as folders
 from common.run.fit import best_paths
@@ -28,7 +29,7 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
         if not path.exists():
             continue
         module = load_module(config, path)
-        epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"] + 1
+        epoch = load_checkpoint(path, "epoch")["epoch"] + 1
         found = {"chosen_by": metric, "epoch": epoch}
         for part in ("valid", "choose", "score"):
             rows = data.rows(part)

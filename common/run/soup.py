@@ -17,6 +17,7 @@ from common.callbacks.checkpoints import AtomicCheckpointIO
 from common.data import predictions
 from common.data.module import ImageData
 from common.errors import PodiumError
+from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.run import folder, stages
 from common.run.candidates import Candidate
@@ -48,8 +49,7 @@ def cook(
     Raises PodiumError if the ingredients are not of one architecture.
     """
     checkpoints = [
-        torch.load(one.job / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
-        for one in ingredients
+        load_checkpoint(one.job / "best.ckpt", "state_dict", "hyper_parameters") for one in ingredients
     ]
     for one, checkpoint in zip(ingredients[1:], checkpoints[1:], strict=True):
         check_alike(checkpoints[0], checkpoint, f"{ingredients[0].name} and {one.name}")

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-
+from common import trust
 from common.activity import Activity
 from common.build import build
 from common.data.module import ImageData
@@ -39,6 +38,8 @@ def train(config: dict[str, Any]) -> Path:
     Returns the run folder. Raises PodiumError for what the user can mend, JobsFailed if one of several jobs did not
     end well, Stopped after a signal.
     """
+    if further := trust.own(config):
+        print(f"to predict with this run, trust {', '.join(further)}: trust=<package>, or conf/trust.yaml")
     config = with_data(config)
     waves = jobs_of(config)
     for wave in waves:  # only made: what does not fit is said before a run folder is begun
@@ -50,7 +51,7 @@ def train(config: dict[str, Any]) -> Path:
         raise PodiumError(
             "data.unlabelled: a stage must learn from a teacher, by stages.<name>.soft_labels_from"
         )
-    launcher = build(config["launcher"])
+    launcher = build(config["launcher"], "launcher")
     run, why = folder.choose(config)
     print(why, flush=True)
     if not folder.is_done(run):
@@ -90,6 +91,7 @@ def is_one_process(config: dict[str, Any]) -> bool:
 
 def with_data(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with a data root: the competition's sample data where none is named, drawn if missing."""
+    trust.own(config)
     data = config["data"]
     if data.get("root") is not None:
         root = Path(data["root"])
@@ -99,7 +101,7 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
             raise PodiumError(f"data.root: {utf8(str(root.resolve()))} is not UTF-8: rename the folder")
         return {**config, "data": {**data, "root": str(root.resolve())}}
     root = folder.DATA / config["competition"] / "sample"
-    data_class: type[ImageData] = get_class(data["_target_"])  # type: ignore[assignment]
+    data_class: type[ImageData] = trust.resolve(data["_target_"], "data")
     if not root.is_dir():
         print(f"no data.root given: drawing sample data in {root}", flush=True)
         with Activity("drawing sample data"), made(root):

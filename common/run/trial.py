@@ -109,7 +109,7 @@ def computed(precisions: Sequence[str], device: torch.device) -> list[str]:
 
 def described(choice: dict[str, Any], device: torch.device) -> str:
     """What was chosen and why, as a sentence."""
-    precision, speeds = choice["precision"], choice["images_per_second"]
+    precision, speeds = choice["precision"], choice.get("images_per_second", {})
     name = f"{precision} {choice['memory_format']}"
     if not computed([precision], device):
         return f"computing in {name}: this machine has it by emulation alone, many times slower than 32-true"

@@ -14,6 +14,7 @@ from common.run.job import run_job
 from common.run.launchers import Launcher
 from common.run.pseudo_labels import write_pseudo_labels
 from common.run.stages import Job, out_of_fold_path
+from common.trust import given
 
 
 class JobsFailed(Exception):
@@ -57,7 +58,8 @@ def _run(
     """Run jobs of one stage; returns those that failed and why. Raises Stopped after a signal."""
     write_pseudo_labels(run, jobs[0].config)
     write_reliable(run, jobs[0].config)
-    commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name)] for job in jobs]
+    words = [f"trust={','.join(given())}"] if given() else []
+    commands = [[sys.executable, "-m", "common", "job", str(run / "jobs" / job.name), *words] for job in jobs]
     for job in jobs:
         (run / "jobs" / job.name / "failed.txt").unlink(missing_ok=True)
     progress.begin(jobs)

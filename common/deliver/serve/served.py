@@ -9,11 +9,10 @@ import numpy as np
 
 from common.config.schema import Page
 from common.deliver.exported import Exported
-from common.deliver.predict import check_competition, find_run, is_exported
+from common.deliver.predict import check_competition, check_parts, find_run, is_exported, run_config
 from common.deliver.program import SUFFIX as PROGRAM_SUFFIX
 from common.deliver.program import Program
 from common.errors import PodiumError
-from common.run import folder
 from common.run.members import read_members
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def find(
 
 
 def _of_run(run: Path, checkpoint: str | None, tta: bool, threads: int | None) -> Source:
-    config = folder.load_config(run)
+    config = run_config(run, {})
     read_members(run, checkpoint)  # before anybody is told of an address
 
     def load() -> Model:
@@ -105,6 +104,7 @@ def _of_file(path: Path, threads: int | None) -> Source:
         )
 
     about = file.about
+    check_parts(about, path)
     return Source(
         path,
         about["competition"],

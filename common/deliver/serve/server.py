@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from common.deliver.serve.served import find
 from common.deliver.serve.sieve import sieved
 from common.deliver.serve.stopping import Server
 from common.errors import PodiumError
+from common.trust import also
 
 
 @dataclass
@@ -39,6 +41,9 @@ class Serve:
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores
     limits: Limits = field(default_factory=Limits)
+    trust: Any = (
+        None  # packages of one's own that it may name, or a .pt2: "a,b" or [a,b]; see common/trust.py
+    )
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
@@ -54,6 +59,7 @@ def serve(options: Serve) -> None:
 
     Raises PodiumError for what the user can mend, a port that is taken too.
     """
+    also(options.trust)
     # Where this process may use a part of the machine's cores, onnxruntime would start a thread for each of them.
     threads = options.threads or (cores() if cores() < (os.cpu_count() or 1) else None)
     source = find(options.run_dir, options.competition, options.checkpoint, options.tta, threads)

@@ -12,6 +12,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
+from common import trust
 from common.__main__ import main
 from common.config.options import parse
 from common.data.reader import images_of
@@ -68,7 +69,10 @@ def test_a_run_answers_as_predict_does(run, root):
 @pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
 def test_an_exported_file_answers_as_predict_does(files, root, name):
     paths = images_of(Path(root))[::5]
-    with client_of(find(str(files / name), None, None, False, 1)) as client:
+    with trust.scope():
+        trust.also([str(files / "model.pt2")])  # which is code
+        source = find(str(files / name), None, None, False, 1)
+    with client_of(source) as client:
         expected = predicted(Exported(files / "model.onnx"), paths)
         np.testing.assert_allclose(answers(client, paths), expected, atol=1e-5)
         assert client.get("/info").json()["model"].startswith("exported, one model")

@@ -1,0 +1,38 @@
+"""Values that were read from a file: have they the types that the code goes by?"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+
+from common.config.nearest import show
+from common.errors import PodiumError
+
+
+def _with_target(part: dict[str, Any]) -> dict[str, Any]:
+    if "_target_" not in part:
+        raise ValueError("a part needs its _target_")
+    return part
+
+
+Part = Annotated[dict[str, Any], AfterValidator(_with_target)]
+
+
+def check_shape(value: Any, shape: Any, file: Path | str) -> None:
+    """Raise PodiumError that names the file and the first key that is not as `shape` says, an annotation of pydantic's.
+
+    Types are taken strictly: «3» is no number. Keys that a model does not have are let through.
+    """
+    try:
+        _adapter(shape).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        given = "" if first["type"] == "missing" else f", got {show(first['input'])[:200]}"
+        raise PodiumError(f"{file} is damaged: {key + ': ' if key else ''}{first['msg']}{given}") from None
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
