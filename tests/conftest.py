@@ -15,7 +15,7 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
-from tests.toys import write_images  # noqa: E402
+from tests.toys import Tick, write_images  # noqa: E402
 
 TOY = """
 data:
@@ -55,6 +55,12 @@ def toy_composer(folder: Path):
 def pytest_collection_modifyitems(items):
     """The longest file first, so that no worker is left alone with it at the end."""
     items.sort(key=lambda item: item.path.name != "test_competitions.py")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time as training reads it: it passes by the callback `tests.toys.Tick` alone, however busy the machine is."""
+    monkeypatch.setattr("time.monotonic", lambda: Tick.now)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,18 @@ def write_images(
         for number in range(per_class):
             noisy = np.clip(template + rng.normal(0, 40, template.shape), 0, 255).astype(np.uint8)
             cv2.imencode(".png", noisy)[1].tofile(root / name / f"{number}.png")
+
+
+class Tick(pl.Callback):
+    """With the fixture `clock`: every step takes so many seconds."""
+
+    now = 1000.0
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        Tick.now += self.seconds
 
 
 class TinyNet(nn.Sequential):
