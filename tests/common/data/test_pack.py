@@ -1,5 +1,6 @@
 """Packs: every pixel as decoded directly, whatever happens to the process that packs and to its files."""
 
+import json
 import os
 import pickle
 import random
@@ -271,28 +272,28 @@ def test_a_place_that_cannot_be_written_to_is_named(root):
 # --- Several processes ---
 
 SLOWLY = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 from common.data import pack as module
-from tests.common.data.test_pack import PREPROCESSING, direct, paths_of
+from common.data.images import fit_to, read
 
 module.BLOCK_ROWS = 3
-root, log = Path(sys.argv[1]), sys.argv[2]
-paths = paths_of(root)
+root, log, preprocessing = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+paths = sorted(map(str, root.rglob("*.png")))
 
 def picture(row):
     while not (root.parent / ("go" if row < 15 else "go_on")).exists():
         time.sleep(0.01)
     with open(log, "a") as file:
         file.write(f"{row}\\n")
-    return direct(paths[row])
+    return fit_to(read(paths[row], preprocessing["channels"], tuple(preprocessing["size"])), preprocessing)
 
-module.Pack(root.parent / "pack", root, PREPROCESSING).take(module.file_keys(paths), picture)
+module.Pack(root.parent / "pack", root, preprocessing).take(module.file_keys(paths), picture)
 """
 
 
 def start(root, log):
-    words = [sys.executable, "-c", SLOWLY, str(root), str(log)]
+    words = [sys.executable, "-c", SLOWLY, str(root), str(log), json.dumps(PREPROCESSING)]
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
