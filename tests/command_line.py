@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import torch
-
 from common.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 def podium(folder: Path, *words: str, code: int = 0) -> str:
     """Run a verb in `folder`, without the seconds that a process of its own takes; returns what it printed."""
-    out, err, path, threads = io.StringIO(), io.StringIO(), [*sys.path], torch.get_num_threads()
+    out, err, path = io.StringIO(), io.StringIO(), [*sys.path]
     try:
         with (
             contextlib.chdir(folder),
@@ -28,7 +26,6 @@ def podium(folder: Path, *words: str, code: int = 0) -> str:
             done = main([*words])
     finally:
         sys.path[:] = path
-        torch.set_num_threads(threads)
     return _checked(done, code, out.getvalue(), err.getvalue())
 
 

@@ -1,21 +1,19 @@
-"""What all tests share: one thread each, and the guard that lets any build of torchvision be imported."""
+"""What all tests share: one thread each, and the guard that lets any build of torchvision be imported.
+
+pytest-xdist imports this in a process that runs no tests: what is slow to import is imported where it is used.
+"""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch, numpy and OpenCV are imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch, numpy and OpenCV are imported, here and in children
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a job takes more, those that wait sleep
 
-import torch
-
-import common  # noqa: F401
-
-torch.set_num_threads(1)
-
+import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
 
-from tests.toys import Tick, write_images  # noqa: E402
+import common  # noqa: E402, F401
 
 TOY = """
 data:
@@ -40,7 +38,10 @@ trial:
 
 def toy_composer(folder: Path):
     """A function from overrides to the configuration of a competition of 48 small pictures below `folder`."""
+    from omegaconf import OmegaConf
+
     from common.config.compose import compose
+    from tests.toys import write_images
 
     write_images(folder / "images")
     (folder / "conf" / "competition").mkdir(parents=True)
@@ -60,7 +61,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def clock(monkeypatch):
     """Time as training reads it: it passes by the callback `tests.toys.Tick` alone, however busy the machine is."""
+    from tests.toys import Tick
+
     monkeypatch.setattr("time.monotonic", lambda: Tick.now)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Those that a job took are given back."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture
