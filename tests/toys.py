@@ -1,5 +1,6 @@
 """Small things that tests train on: pictures that can be told apart, and networks of a few lines."""
 
+import time
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,21 @@ class Tick(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         Tick.now += self.seconds
+
+
+class Hold(pl.Callback):
+    """Waits before the last epoch until a file is there, so that a run cannot end before it is killed.
+
+    Meanwhile there is a file `held` beside it.
+    """
+
+    def __init__(self, until: str) -> None:
+        self.until = Path(until)
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        while trainer.current_epoch == trainer.max_epochs - 1 and not self.until.exists():
+            self.until.with_name("held").touch()
+            time.sleep(0.01)
 
 
 class TinyNet(nn.Sequential):
