@@ -5,16 +5,16 @@ pytest-xdist imports this in a process that runs no tests: what is slow to impor
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch, numpy and OpenCV are imported, here and in children
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in children: read when torch, numpy and OpenCV are imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a job takes more, those that wait sleep
 
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
+import sys
+from pathlib import Path
 
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import pytest
+from hypothesis import HealthCheck, settings
 
-import common  # noqa: E402, F401
+import common  # noqa: F401
 
 # Hypothesis by itself fails an example that takes 0.2 s, as on a busy machine any does.
 settings.register_profile("podium", deadline=None, suppress_health_check=[HealthCheck.too_slow])

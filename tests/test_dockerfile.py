@@ -6,7 +6,6 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name

@@ -306,7 +306,9 @@ def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
     merged.sources |= {key: shown(train) for key in leaves(read_yaml(train))}
 
 
-@lru_cache(maxsize=64)  # stages and the rows of a sweep choose the same few; Hydra takes a third of a second each
+@lru_cache(
+    maxsize=64
+)  # stages and the rows of a sweep choose the same few; Hydra takes a third of a second each
 def _by_hydra(
     train: Path, folders: tuple[str, ...], given: tuple[str, ...], stamps: tuple[Any, ...]
 ) -> dict[str, Any]:

@@ -20,9 +20,9 @@ import yaml
 
 from common.errors import PodiumError
 from common.run import multirun as trials_of_swept_values
-from common.run import folder as folders
 from common.run import run_sweep, trials
 from common.run import sweep as trials_of_a_table
+from common.run.folder import lock
 from common.run.multirun import multirun
 from common.run.sweep import sweep
 from tests.conftest import TOY
@@ -264,9 +264,9 @@ def test_a_sweep_survives_a_kill_and_signals_and_trains_for_real(tmp_path):
         process.send_signal(signum)
         assert process.wait() == code
         assert not list(tmp_path.glob("mine/*/seed0/done"))
-        for lock in tmp_path.glob("mine/plain/seed0/jobs/*/lock"):
-            with folders.lock(lock.parent, wait=True):  # until what it had started is gone
-                lock.unlink()
+        for file in tmp_path.glob("mine/plain/seed0/jobs/*/lock"):
+            with lock(file.parent, wait=True):  # until what it had started is gone
+                file.unlink()
     assert start().wait() == 0
     table = places(tmp_path / "mine")
     assert (

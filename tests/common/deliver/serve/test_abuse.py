@@ -223,7 +223,11 @@ def test_connections_are_ended_by_how_long_one_request_or_none_has_been_there():
 def test_clients_that_do_not_read_their_answers_are_ended():
     app = create_app(source(), Limits(upload_seconds=2, answer_seconds=2))
     asked = b"GET /page/page.js HTTP/1.1\r\nhost: x\r\n\r\n" * 400  # many times what buffers hold
-    with running(app) as address, ExitStack() as clients, httpx.Client(base_url=address, timeout=PATIENCE) as polite:
+    with (
+        running(app) as address,
+        ExitStack() as clients,
+        httpx.Client(base_url=address, timeout=PATIENCE) as polite,
+    ):
         at = urlsplit(address)
         for _ in range(5):
             client = clients.enter_context(socket.socket())
