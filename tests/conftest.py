@@ -1,24 +1,28 @@
-"""What all tests share: one thread each, and the guard that lets any build of torchvision be imported."""
+"""What all tests share: one thread each, and the guard that lets any build of torchvision be imported.
+
+pytest-xdist imports this in a process that runs no tests: what is slow to import is imported where it is used.
+"""
 
 import os
 
 os.environ["PODIUM_TRUST"] = (
     "tests"  # runs of toys are predicted from, here and in processes that tests start
 )
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch, numpy and OpenCV are imported
+os.environ["PODIUM_PY_IS_GIVEN"] = "1"  # no test installs anything into the environment that it runs in
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in children: read when torch, numpy and OpenCV are imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a job takes more, those that wait sleep
 
-import torch
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
 
 import common  # noqa: F401
 
-torch.set_num_threads(1)
-
-from pathlib import Path  # noqa: E402
-
-import pytest  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
-
-from tests.toys import write_images  # noqa: E402
+# Hypothesis by itself fails an example that takes 0.2 s, as on a busy machine any does.
+settings.register_profile("podium", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("podium")
 
 TOY = """
 data:
@@ -43,7 +47,10 @@ trial:
 
 def toy_composer(folder: Path):
     """A function from overrides to the configuration of a competition of 48 small pictures below `folder`."""
+    from omegaconf import OmegaConf
+
     from common.config.compose import compose
+    from tests.toys import write_images
 
     write_images(folder / "images")
     (folder / "conf" / "competition").mkdir(parents=True)
@@ -60,6 +67,22 @@ def toy_composer(folder: Path):
 def pytest_collection_modifyitems(items):
     """The longest file first, so that no worker is left alone with it at the end."""
     items.sort(key=lambda item: item.path.name != "test_competitions.py")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time as training reads it: it passes by the callback `tests.toys.Tick` alone, however busy the machine is."""
+    from tests.toys import Tick
+
+    monkeypatch.setattr("time.monotonic", lambda: Tick.now)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Those that a job took are given back."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def argv(echo: Path, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(path=st.text(" '\"$`=,#%{}[]():;~&|<>*?!@字a/.-").map(str.lstrip).filter(bool))
 @example(path="/数据/书法 1,2=3")
 @example(path="it's $HOME $(pwd) `pwd` ${ #1")

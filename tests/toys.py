@@ -1,9 +1,11 @@
 """Small things that tests train on: pictures that can be told apart, and networks of a few lines."""
 
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,33 @@ def write_images(
         for number in range(per_class):
             noisy = np.clip(template + rng.normal(0, 40, template.shape), 0, 255).astype(np.uint8)
             cv2.imencode(".png", noisy)[1].tofile(root / name / f"{number}.png")
+
+
+class Tick(pl.Callback):
+    """With the fixture `clock`: every step takes so many seconds."""
+
+    now = 1000.0
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        Tick.now += self.seconds
+
+
+class Hold(pl.Callback):
+    """Waits before the last epoch until a file is there, so that a run cannot end before it is killed.
+
+    Meanwhile there is a file `held` beside it.
+    """
+
+    def __init__(self, until: str) -> None:
+        self.until = Path(until)
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        while trainer.current_epoch == trainer.max_epochs - 1 and not self.until.exists():
+            self.until.with_name("held").touch()
+            time.sleep(0.01)
 
 
 class TinyNet(nn.Sequential):

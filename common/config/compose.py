@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from yaml import YAMLError
 
 from common.config import overrides as command_line
 from common.config.explain import explain
-from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path, shown, written
+from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path, shown, stamp, written
 from common.config.merge import Merged, leaves
 from common.config.nearest import listed, show, suggest
 from common.config.own import ASSUMED, Facts, own_layers
@@ -43,6 +44,8 @@ PRESET = (
     "trainer"  # no part: its option's values count as those of the layer that chose it, and are not swapped
 )
 
+
+LAYERS = {"competition", "experiment", "sweep"}  # folders that Hydra does not read
 
 # keys that cannot differ between stages
 OF_THE_RUN = {
@@ -290,18 +293,16 @@ def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
     """What Hydra composes from train.yaml and the chosen group files."""
     path, train = merged.path, merged.path.file("", "train")
     files = {group: path.file(group, option) for group, option in choices.items() if option is not None}
-    # Hydra looks for its primary configuration in its first folder only: hence the ConfigStore.
-    ConfigStore.instance().store(name="podium_train", node=read_yaml(train), provider=shown(train))
-    first, *more = (str(folder) for folder in path.folders)
+    left_out = {group for group, option in choices.items() if option is None}
+    left_out |= set() if with_preset else {PRESET}
     given = [
-        f"hydra.searchpath=[{','.join(command_line.quote(command_line.escape(f'file://{folder}')) for folder in more)}]"
+        f"~{group}" if group in left_out else f"{group}={command_line.quote(str(option))}"
+        for group, option in choices.items()
     ]
-    for group, option in choices.items():
-        left_out = option is None or (group == PRESET and not with_preset)
-        given.append(f"~{group}" if left_out else f"{group}={command_line.quote(str(option))}")
+    folders = [str(one) for one in path.folders if any(child.name not in LAYERS for child in one.iterdir())]
+    stamps = tuple((file, *stamp(file)) for one in folders for file in sorted(Path(one).rglob("*.yaml")))
     try:
-        with initialize_config_dir(first, version_base="1.3"):
-            values: Any = OmegaConf.to_container(hydra_compose("podium_train", given))
+        values = deepcopy(_by_hydra(train, (*folders,), (*given,), stamps))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         for file in files.values():
             read_yaml(file)  # where the YAML is malformed, this names file and line
@@ -312,3 +313,20 @@ def _add_base(merged: Merged, choices: Choices, with_preset: bool) -> None:
     merged.sources = {key: source for key, source in merged.sources.items() if source}
     merged.sources |= {group: shown(file) for group, file in files.items()}
     merged.sources |= {key: shown(train) for key in leaves(read_yaml(train))}
+
+
+@lru_cache(
+    maxsize=64
+)  # stages and the rows of a sweep choose the same few; Hydra takes a third of a second each
+def _by_hydra(
+    train: Path, folders: tuple[str, ...], given: tuple[str, ...], stamps: tuple[Any, ...]
+) -> dict[str, Any]:
+    """What Hydra makes of train.yaml; stamps: of all files, so that a changed one is read again."""
+    # Hydra looks for its primary configuration in its first folder only: hence the ConfigStore.
+    ConfigStore.instance().store(name="podium_train", node=read_yaml(train), provider=shown(train))
+    more = ",".join(command_line.quote(command_line.escape(f"file://{folder}")) for folder in folders[1:])
+    with initialize_config_dir(folders[0], version_base="1.3"):
+        values: Any = OmegaConf.to_container(
+            hydra_compose("podium_train", [f"hydra.searchpath=[{more}]", *given])
+        )
+    return values

@@ -10,7 +10,9 @@ Competition and experiment files are plain YAML. Besides values they may have a 
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,17 @@ def search_path(config_dirs: Sequence[str | Path]) -> SearchPath:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The plain, unresolved content of a YAML file that holds a dictionary (or nothing)."""
+    return deepcopy(_content(file, *stamp(file)))
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """What changes when a file is written: the time and the size."""
+    stat = file.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=256)  # every stage of a run and every row of a sweep reads the same files
+def _content(file: Path, *stamp: int) -> dict[str, Any]:
     try:
         content = OmegaConf.load(file)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,7 +82,8 @@ def draw_package(pen: Pen, package: Package) -> None:
         mask = Pen(np.zeros_like(pen.page), 1, (0, 0), 0)
         mask.matrix, mask.origin = pen.matrix, pen.origin
         mask.polygon(veil, (1.0, 1.0, 1.0))
-        pen.page[:] = np.where(mask.page > 0, np.clip(pen.page * factor, 0, 255), pen.page)
+        lit = cv2.LUT(pen.page, np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8))
+        np.copyto(pen.page, lit, where=mask.page > 0)
 
 
 def _label(pen: Pen, package: Package, profile: Profile) -> None:

@@ -107,7 +107,7 @@ def _night(height: int, width: int, rng: np.random.Generator) -> Image:
 def _gradient(height: int, width: int, top: object, bottom: object) -> Image:
     share = np.linspace(0, 1, height)[:, None, None]
     rows = (1 - share) * np.asarray(top, float) + share * np.asarray(bottom, float)
-    return np.ascontiguousarray(np.broadcast_to(rows, (height, width, 3)).clip(0, 255).astype(np.uint8))
+    return np.ascontiguousarray(np.broadcast_to(rows.clip(0, 255).astype(np.uint8), (height, width, 3)))
 
 
 def _colour(rng: np.random.Generator, least: int, most: int) -> tuple[float, float, float]:

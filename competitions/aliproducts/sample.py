@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,14 @@ def picture(look: Package, rng: np.random.Generator) -> Image:
     return lit(np.asarray(cv2.resize(page, (width, height), interpolation=cv2.INTER_AREA), np.uint8), rng)
 
 
+@cache
+def _catalogue(seed: int) -> list[tuple[tuple[str, ...], Package]]:
+    return catalogue(np.random.default_rng(seed))
+
+
 def _write_leaf(root: Path, leaf: int, folders: list[str], seed: int) -> list[str]:
     """Draw one image of a leaf into each of the folders; returns their names, each the hash of its file."""
-    _, look = catalogue(np.random.default_rng(seed))[leaf]
+    _, look = _catalogue(seed)[leaf]
     names = []
     for number, folder in enumerate(folders):
         rng = np.random.default_rng((seed, leaf, number))

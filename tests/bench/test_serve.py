@@ -2,16 +2,17 @@
 
 import socket
 import threading
+import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from common.config.options import parse
 from common.deliver.serve.app import create_app
-from common.deliver.serve.limits import Limits
 from common.errors import PodiumError
 from tests.bench import serve as bench
-from tests.common.deliver.serve.clients import running
+from tests.common.deliver.serve.clients import PATIENT, running
 from tests.common.deliver.serve.gate import Gate
 from tests.common.deliver.serve.painted import picture, source
 
@@ -22,7 +23,7 @@ def at(address: str) -> bench.At:
 
 def test_every_request_is_counted_once():
     pictures = [picture(name) for name in ("红", "绿", "蓝")]
-    with running(create_app(source(), Limits())) as address:
+    with running(create_app(source(), PATIENT)) as address:
         latencies, statuses = bench.ask(at(address), pictures, clients=3, requests=40)
         assert statuses == {200: 40} and len(latencies) == 40 and min(latencies) > 0
         assert bench.ask(at(address), [b"no picture"], clients=2, requests=7)[1] == {415: 7}
@@ -30,10 +31,8 @@ def test_every_request_is_counted_once():
 
 def test_refused_is_not_lost():
     gate = Gate()
-    with running(create_app(source(gate), Limits(requests=2))) as address:
-        gate.open.clear()
-        opener = threading.Timer(0.5, gate.open.set)
-        opener.start()
+    with running(create_app(source(gate), replace(PATIENT, requests=2))) as address:
+        gate.on_batch = lambda: time.sleep(0.05)  # six clients, two places
         row = bench.loaded("flood", at(address), [picture()], clients=6, seconds=0.6)
     assert row["refused"] > 0 and row["lost"] == 0 and row["requests/s"] > 0
 

@@ -97,9 +97,7 @@ def test_a_negative_tau_is_named():
 
 def test_a_margin_needs_cosines_and_is_refused():
     module = SimpleNamespace(loss_fn=ArcFace(24.0))
-    with pytest.raises(
-        PodiumError, match=r"callbacks.logit_adjustment shifts logits, and .* ArcFace needs cosines"
-    ):
+    with pytest.raises(PodiumError, match=r"callbacks.logit_adjustment .* ArcFace"):
         LogitAdjustment().setup(None, module, "fit")
     counted = LogitAdjustment()
     trainer = SimpleNamespace(datamodule=SimpleNamespace(class_counts=COUNTS))

@@ -148,10 +148,11 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_time_bounds_complete_the_schedule(toy, tmp_path):
-    _, job = trained(toy, tmp_path, "trainer.max_time=00:00:00:04", "schedule=linear")
+def test_time_bounds_complete_the_schedule(toy, tmp_path, clock):
+    tick = "callbacks.tick={_target_: tests.toys.Tick, seconds: 0.25}"
+    _, job = trained(toy, tmp_path, "trainer.max_time=00:00:00:04", "schedule=linear", tick)
     history = pd.read_csv(job / "history.csv")
-    assert 3 < history["seconds"].iloc[-1] < 12
+    assert history["seconds"].iloc[-1] == 4 and history["step"].iloc[-1] == 16
     peak, last = history["lr"].max(), history["lr"].iloc[-1]
     assert last < 0.02 * peak
     assert folder.load_json(job / "scores.json")["images"] == 12

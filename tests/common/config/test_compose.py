@@ -46,6 +46,18 @@ def test_a_file_that_leads_back_to_itself_is_refused(conf: Conf) -> None:
         conf.compose("experiment=a")
 
 
+@pytest.mark.parametrize("file", ["loss/cross_entropy", "competition/plain", "experiment/own"])
+def test_a_file_that_has_changed_is_read_again(conf: Conf, file: str) -> None:
+    for name in ("competition/plain", "experiment/own"):
+        conf.write(name, "{}")
+    seen = []
+    for number in (0.25, 0.75):  # of one length
+        part = f"_target_: paper.parts.CrossEntropy, smoothing: {number}"
+        conf.write(file, f"{{{part}}}" if file.startswith("loss") else f"loss: {{{part}}}")
+        seen.append(conf.compose("competition=plain", "experiment=own").loss.smoothing)
+    assert seen == [0.25, 0.75]
+
+
 def test_an_experiment_may_name_its_competition_but_not_contradict_the_command_line(conf: Conf) -> None:
     conf.write("experiment/shop_only", "competition: shop")
     assert compose(["experiment=shop_only"], [conf.folder]).competition == "shop"

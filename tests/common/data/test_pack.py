@@ -1,5 +1,6 @@
 """Packs: every pixel as decoded directly, whatever happens to the process that packs and to its files."""
 
+import json
 import os
 import pickle
 import random
@@ -233,7 +234,8 @@ def test_damage_is_found_and_mended(root, capsys):
             file.seek(place)
             file.write(bytes([byte]))
         assert_right(take(root), paths_of(root))
-    assert f"{folder} is damaged: 3 of its pictures are packed again" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{folder} is damaged" in said and "3 of its pictures" in said
 
 
 def test_damage_that_leaves_no_trace_is_found_by_a_check(root):
@@ -272,29 +274,28 @@ def test_a_place_that_cannot_be_written_to_is_named(root):
 # --- Several processes ---
 
 SLOWLY = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 from common.data import pack as module
-from tests.common.data.test_pack import PREPROCESSING, direct, paths_of
+from common.data.images import fit_to, read
 
 module.BLOCK_ROWS = 3
-root, log = Path(sys.argv[1]), sys.argv[2]
-paths = paths_of(root)
+root, log, preprocessing = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+paths = sorted(map(str, root.rglob("*.png")))
 
 def picture(row):
-    while not (root.parent / "go").exists():
+    while not (root.parent / ("go" if row < 15 else "go_on")).exists():
         time.sleep(0.01)
-    time.sleep(0.02)
     with open(log, "a") as file:
         file.write(f"{row}\\n")
-    return direct(paths[row])
+    return fit_to(read(paths[row], preprocessing["channels"], tuple(preprocessing["size"])), preprocessing)
 
-module.Pack(root.parent / "pack", root, PREPROCESSING).take(module.file_keys(paths), picture)
+module.Pack(root.parent / "pack", root, preprocessing).take(module.file_keys(paths), picture)
 """
 
 
 def start(root, log):
-    words = [sys.executable, "-c", SLOWLY, str(root), str(log)]
+    words = [sys.executable, "-c", SLOWLY, str(root), str(log), json.dumps(PREPROCESSING)]
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -321,6 +322,7 @@ def test_a_killed_process_loses_two_blocks_and_the_next_ends_as_if_nothing_had_h
 
 def test_two_processes_at_once_decode_every_picture_once(root, tmp_path):
     both = [start(root, tmp_path / f"log{number}") for number in range(2)]
+    (tmp_path / "go_on").touch()
     first = select.select([process.stdout for process in both], [], [])[0][
         0
     ].readline()  # of whoever comes later

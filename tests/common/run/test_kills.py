@@ -35,16 +35,21 @@ def train(root, run, kill_after=None):
         "trainer.save_every_seconds=0.2",
         "trial.enabled=false",
         "trainer.threads=1",
+        f"callbacks.hold={{_target_: tests.toys.Hold, until: {root.parent / 'go'}}}",
     ]
+    held = root.parent / "held"
+    held.unlink(missing_ok=True)
     last = run / "jobs" / "train_fold0" / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     if kill_after is None:
-        assert process.wait(timeout=600) == 0, process.stderr.read()
+        assert process.wait() == 0, process.stderr.read()
         return True
     while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
+        if held.exists():
+            break
         time.sleep(0.01)
     time.sleep(kill_after)
     process.kill()
@@ -52,14 +57,17 @@ def train(root, run, kill_after=None):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(7200)
 def test_ten_kills_leave_no_trace(tmp_path):
     root, rng = tmp_path / "images", random.Random(os.environ.get("KILLS_SEED", "0"))
     write_sample(root, per_class=5, tests=1)
+    (tmp_path / "go").touch()
     train(root, tmp_path / "unbroken")
+    (tmp_path / "go").unlink()
     for kill in range(KILLS):
         finished = train(root, tmp_path / "broken", kill_after=rng.uniform(0.0, 1.0))
         assert not finished, f"the run had ended before kill {kill + 1}"
+    (tmp_path / "go").touch()
     train(root, tmp_path / "broken")
 
     one, other = tmp_path / "unbroken", tmp_path / "broken"

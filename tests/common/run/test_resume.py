@@ -1,7 +1,6 @@
 """A run killed at any moment ends as if nothing had happened."""
 
 import os
-import time
 
 import pandas as pd
 import pytest
@@ -165,27 +164,17 @@ def test_checkpoints_hold_plain_values_and_name_classes_and_preprocessing(toy_mo
     )
 
 
-def test_time_spent_before_a_kill_counts(toy_module, tmp_path):
-    """A run of six seconds, killed after two, goes on for about four more."""
+def test_time_spent_before_a_kill_counts(toy_module, tmp_path, clock):
+    """A run of six seconds, killed after two, goes on for four more; a step takes a quarter."""
     job = tmp_path / "jobs" / "train_fold0"
     bound = "trainer.max_time=00:00:00:06"
-    kill = {"kill": {"_target_": f"{__name__}.KillAfter", "seconds": 2.0}}
+    tick = "callbacks.tick={_target_: tests.toys.Tick, seconds: 0.25}"
+    kill = {"kill": {"_target_": f"{__name__}.KillAt", "moment": "epoch end", "epoch": 1}}
     with pytest.raises(Killed):
-        start(toy_module, job, callbacks=kill, bound=bound)
-    before = time.monotonic()
-    start(toy_module, job, bound=bound)
-    assert 2.5 < time.monotonic() - before < 5.9
+        start(toy_module, job, tick, callbacks=kill, bound=bound)
+    steps = torch.load(job / "last.ckpt", weights_only=True)["global_step"]
+    assert 0 < steps < 12
+    start(toy_module, job, tick, bound=bound)
     history = pd.read_csv(job / "history.csv")
-    assert 5.5 < history["seconds"].iloc[-1] < 8 and history["seconds"].is_monotonic_increasing
-
-
-class KillAfter(pl.Callback):
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def on_train_start(self, trainer, pl_module):
-        self.started = time.monotonic()
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if time.monotonic() - self.started > self.seconds:
-            raise Killed
+    assert history["step"].iloc[-1] == 24 and history["seconds"].iloc[-1] == 6
+    assert history["seconds"].is_monotonic_increasing

@@ -43,7 +43,7 @@ def blend(run):
 
 
 def finish(process):
-    said = process.communicate(timeout=900)[1]
+    said = process.communicate()[1]
     assert process.returncode == 0, said
 
 
@@ -58,7 +58,7 @@ def epochs(run):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(14400)
 def test_twenty_kills_leave_no_trace(tmp_path):
     root, rng = tmp_path / "images", random.Random(os.environ.get("KILLS_SEED", "0"))
     write_sample(root, per_class=6, tests=1)

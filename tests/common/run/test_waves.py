@@ -246,7 +246,7 @@ def test_teachers_of_another_run_that_saw_what_is_held_out_are_refused(run, conf
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("launcher", "package"),
     [

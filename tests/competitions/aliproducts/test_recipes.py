@@ -90,7 +90,7 @@ def test_res2net50d_is_the_entrys_v1b_with_a_deep_stem_and_pooled_shortcuts():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["res2net50d", "resnest101e", "legacy_senet154"])
 def test_one_training_step_at_224_pixels(name):
     config = compose(["experiment=aliproducts_original", f"model.name={name}", "model.pretrained=none"])

@@ -107,7 +107,7 @@ KILLS = 8
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(14400)
 def test_all_rounds_run_through_as_one_command_and_kills_leave_no_trace(tmp_path):
     root, rng = tmp_path / "images", random.Random(os.environ.get("KILLS_SEED", "0"))
     write_sample(root, most=60, held=1)

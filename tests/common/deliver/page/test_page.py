@@ -3,23 +3,23 @@
 import base64
 import re
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from common.deliver.serve.app import create_app
-from common.deliver.serve.limits import Limits
 from common.deliver.serve.served import find
-from tests.common.deliver.serve.conftest import running
+from tests.common.deliver.serve.clients import PATIENT, running
 from tests.toys import CLASSES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: make install-browser")
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-PATIENCE = 60_000  # ms, on a busy machine
-LIMITS = Limits(megabytes=0.2, megapixels=1)
+PATIENCE = 300_000  # ms, which only what hangs takes
+LIMITS = replace(PATIENT, megabytes=0.2, megapixels=1)
 PNG = cv2.imencode(".png", np.full((20, 30), 90, np.uint8))[1].tobytes()
 
 
@@ -156,7 +156,8 @@ def test_the_picture_chosen_last_is_the_one_answered(opened):
     page.route("**/page/examples/0", lambda route: held.append(route))
     buttons = page.locator("#example-list button")
     buttons.nth(0).click()
-    page.wait_for_timeout(100)
+    while not held:
+        page.wait_for_timeout(10)
     buttons.nth(1).click()
     check_answer(page)
     held[0].continue_()
@@ -330,6 +331,7 @@ def test_errors_say_what_to_do(opened, app):
 
     choose(page, b"words")
     assert "not a picture that can be read" in problem()
+    page.wait_for_function("window.errors > 0")
     page.wait_for_timeout(300)
     assert page.evaluate("window.errors") == 1
     choose(page, PNG[:60])

@@ -8,14 +8,16 @@ from starlette.testclient import TestClient
 from common.deliver.serve.app import create_app
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.server import listen, run
-from tests.common.deliver.serve.gate import wait_for
+from tests.common.deliver.serve.gate import PATIENCE, wait_for
+
+PATIENT = Limits(upload_seconds=PATIENCE, answer_seconds=PATIENCE)  # busy machines keep nobody from an answer
 
 LOCAL = "http://localhost"  # the Host that it answers to
 
 
 @contextmanager
 def client_of(given, limits=None, batch_size=8):
-    with TestClient(create_app(given, limits or Limits(), batch_size), LOCAL) as client:
+    with TestClient(create_app(given, limits or PATIENT, batch_size), LOCAL) as client:
         wait_for(lambda: client.app.state.service.batcher.ready)
         yield client
 
@@ -29,5 +31,5 @@ def running(app):
     wait_for(lambda: app.state.service.batcher.ready and app.state.server.started)
     yield "http://{}:{}".format(*listener.getsockname())
     app.state.server.should_exit = True
-    thread.join(60)
+    thread.join(PATIENCE)
     assert not thread.is_alive()

@@ -1,7 +1,8 @@
 """One thread, one queue: who came is answered, alone or in company, and nobody is left hanging."""
 
+import queue
 import threading
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from common.deliver.serve import batching
 from common.deliver.serve.batching import Batcher
 from common.deliver.serve.refused import Refused
 from common.deliver.serve.served import Model
-from tests.common.deliver.serve.gate import Gate, wait_for
+from tests.common.deliver.serve.gate import PATIENCE, Gate, wait_for
 from tests.common.deliver.serve.painted import COLOURS, PREPROCESSING, by_colour
 
 
@@ -41,14 +42,14 @@ def blocked(gate, batch_size=4, capacity=16):
     gate.entered.clear()
     gate.open.clear()
     first = batcher.submit([pictures(1)[0]])
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(PATIENCE)
     return batcher, first
 
 
 def test_each_gets_its_own_row_however_they_are_batched(gate):
     images = pictures(50)
     batcher = started(gate, batch_size=7, capacity=50)
-    rows = [future.result(10) for future in [batcher.submit([image]) for image in images]]
+    rows = [future.result(PATIENCE) for future in [batcher.submit([image]) for image in images]]
     batcher.close()
     np.testing.assert_allclose(rows, by_colour([images]), rtol=1e-6)
 
@@ -58,22 +59,30 @@ def test_what_came_meanwhile_is_one_batch_and_no_larger_than_allowed(gate):
     rest = [batcher.submit([image]) for image in pictures(6)]
     gate.open.set()
     for future in [first, *rest]:
-        future.result(10)
+        future.result(PATIENCE)
     batcher.close()
     assert gate.sizes == [1, 4, 2]
 
 
 @pytest.fixture
-def after_many(gate, monkeypatch):
-    """A batcher that has just answered four pictures, and waits up to a second for company."""
-    monkeypatch.setattr(batching, "LINGER", 5.0)
+def clock(monkeypatch):
+    """The batcher's, which stands still unless a test moves it on."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(batching, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def after_many(gate, clock, monkeypatch):
+    """A batcher that has just answered four pictures, in a second, and waits for company until it hangs."""
+    monkeypatch.setattr(batching, "LINGER", 10 * PATIENCE)
     batcher, first = blocked(gate)
     many = [batcher.submit([image]) for image in pictures(4)]
-    gate.seconds = 0.2
+    gate.on_batch = lambda: setattr(clock, "now", clock.now + 1)
     gate.open.set()
     for future in [first, *many]:
-        future.result(10)
-    gate.seconds = 0.0
+        future.result(PATIENCE)
+    gate.on_batch = lambda: None
     gate.sizes.clear()
     yield batcher
     batcher.close()
@@ -81,30 +90,35 @@ def after_many(gate, monkeypatch):
 
 def test_few_that_follow_many_wait_for_company(gate, after_many):
     one = after_many.submit([pictures(1)[0]])
-    time.sleep(0.02)
+    wait_for(after_many.waiting.empty)
     for future in [one, after_many.submit([pictures(1)[0]])]:
-        future.result(10)
+        future.result(PATIENCE)
     assert gate.sizes == [2]
 
 
-def test_who_waits_for_company_in_vain_is_answered_alone(gate, after_many):
-    begin = time.monotonic()
-    assert after_many.submit([pictures(1)[0]]).result(10).shape == (3,)
-    assert time.monotonic() - begin > 0.5 and gate.sizes == [1]
+def test_who_waits_for_company_in_vain_is_answered_alone(gate, after_many, monkeypatch):
+    waited, get = [], after_many.waiting.get
+
+    def in_vain(timeout=None):
+        if not timeout:
+            return get(timeout=timeout)
+        waited.append(timeout)
+        raise queue.Empty
+
+    monkeypatch.setattr(after_many.waiting, "get", in_vain)
+    assert after_many.submit([pictures(1)[0]]).result(PATIENCE).shape == (3,)
+    assert waited == [10 * PATIENCE] and gate.sizes == [1]
 
 
-def test_who_comes_later_waits_for_nobody(after_many):
-    time.sleep(1.1)
-    begin = time.monotonic()
-    after_many.submit([pictures(1)[0]]).result(10)
-    assert time.monotonic() - begin < 0.5
+def test_who_comes_later_waits_for_nobody(after_many, clock):
+    clock.now += 10 * PATIENCE
+    after_many.submit([pictures(1)[0]]).result(PATIENCE)
 
 
 def test_at_the_end_nobody_waits_for_company(after_many):
     held = after_many.submit([pictures(1)[0]])
-    begin = time.monotonic()
     after_many.close()
-    assert held.result(0).shape == (3,) and time.monotonic() - begin < 0.5
+    assert held.result(0).shape == (3,)
 
 
 def test_a_full_queue_refuses_and_loses_nothing(gate):
@@ -114,7 +128,7 @@ def test_a_full_queue_refuses_and_loses_nothing(gate):
         batcher.submit([pictures(1)[0]])
     assert refused.value.status == 503
     gate.open.set()
-    assert all(future.result(10).shape == (3,) for future in [first, *accepted])
+    assert all(future.result(PATIENCE).shape == (3,) for future in [first, *accepted])
     batcher.close()
 
 
@@ -136,7 +150,7 @@ def test_closing_answers_what_waits(gate):
     with pytest.raises(Refused):
         batcher.submit([pictures(1)[0]])
     gate.open.set()
-    closing.join(10)
+    closing.join(PATIENCE)
     assert all(future.result(0).shape == (3,) for future in [first, *rest])
     assert not batcher.thread.is_alive() and batcher.error is None
 
@@ -163,7 +177,7 @@ def test_a_model_that_fails_ends_the_service_of_all_who_wait(what):
             futures.append(batcher.submit([image]))
         except Refused:
             break
-    refused = [future.exception(10) for future in futures]
+    refused = [future.exception(PATIENCE) for future in futures]
     assert all(isinstance(error, Refused) and error.status == 503 for error in refused if error)
     assert any(refused)
     wait_for(lambda: not batcher.thread.is_alive())

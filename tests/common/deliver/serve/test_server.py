@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from common.deliver.serve.server import Serve, listen
 from common.errors import PodiumError
 from common.run.ensemble import Ensemble
 from tests.common.deliver.serve.clients import client_of
-from tests.common.deliver.serve.gate import wait_for
+from tests.common.deliver.serve.gate import PATIENCE, wait_for
 from tests.common.deliver.serve.painted import picture
 
 ROOT = Path(__file__).parents[4]
@@ -92,6 +93,7 @@ def started(script: str, *words: str) -> tuple[subprocess.Popen, str]:
     process = subprocess.Popen(
         [sys.executable, "-c", script, *words],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -104,12 +106,12 @@ def started(script: str, *words: str) -> tuple[subprocess.Popen, str]:
 def test_a_file_is_served_where_there_is_no_torch(files, root):
     process, address = started(WITHOUT_TORCH, f"run_dir={files / 'model.onnx'}", "port=0")
     assert address.startswith("http://127.0.0.1:")
-    with httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         wait_for(lambda: client.get("/health").status_code == 200)
         reply = client.post("/predict", files={"image": (Path(root) / "bar" / "0.png").read_bytes()})
         assert reply.json()["predictions"][0]["name"] == "bar"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == -signal.SIGTERM
+    assert process.wait(PATIENCE) == -signal.SIGTERM
     assert "Traceback" not in process.stderr.read()
 
 
@@ -136,38 +138,41 @@ def test_threads_that_wait_sleep():
         env=without,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert done.stdout == "False PASSIVE\n", done.stderr
 
 
-SLOW = """
-import time
+HELD = """
+import sys
 from common.deliver.serve.app import create_app
-from common.deliver.serve.limits import Limits
 from common.deliver.serve.server import listen, run
+from tests.common.deliver.serve.clients import PATIENT
 from tests.common.deliver.serve.painted import by_colour, source
 
-def slowly(images):
-    time.sleep(0.2)
+let_go = iter([True])  # the first call warms up
+
+def held(images):
+    next(let_go, None) or sys.stdin.read()
     return by_colour(images)
 
 listener = listen("127.0.0.1", 0)
 print("http://127.0.0.1:%d" % listener.getsockname()[1], flush=True)
-run(create_app(source(slowly), Limits(), batch_size=1), listener)
+run(create_app(source(held), PATIENT, batch_size=1), listener)
 """
 
 
 def test_sigterm_lets_what_was_accepted_be_answered():
-    process, address = started(SLOW)
-    with httpx.Client(base_url=address, timeout=30) as client, ThreadPoolExecutor(8) as pool:
+    process, address = started(HELD)
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client, ThreadPoolExecutor(8) as pool:
         wait_for(lambda: reachable(client) and client.get("/health").status_code == 200)
         asked = [pool.submit(client.post, "/predict", files={"image": picture("绿")}) for _ in range(8)]
         wait_for(lambda: "podium_requests_in_work 8.0" in client.get("/metrics").text)
         process.send_signal(signal.SIGTERM)
-        replies = [one.result(30) for one in asked]
+        time.sleep(0.3)  # were the signal later than the answers, all this would hold too
+        process.stdin.close()
+        replies = [one.result(PATIENCE) for one in asked]
     assert [reply.json()["predictions"][0]["name"] for reply in replies] == ["绿"] * 8
-    assert process.wait(20) == -signal.SIGTERM
+    assert process.wait(PATIENCE) == -signal.SIGTERM
     assert "Traceback" not in process.stderr.read()
 
 
