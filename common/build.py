@@ -27,7 +27,7 @@ def build(part: Mapping[str, Any], kind: str = "part", /, **injected: Any) -> An
     if OmegaConf.is_config(part):
         part = OmegaConf.to_container(part, resolve=True)  # type: ignore[assignment]
     if not isinstance(part, Mapping) or "_target_" not in part:
-        raise PodiumError(f"expected a part with _target_, got {part!r}")
+        raise PodiumError(f"{kind}: expected a part with _target_, got {part!r}")
     target = resolve(part["_target_"], kind)
     own = {str(key): value for key, value in part.items() if key not in OPTIONS}
     named = deepcopy(own) | injected
