@@ -12,6 +12,7 @@ import yaml
 from common.packages import installed
 from common.run.own import PACKAGE
 from common.sample.glyphs import characters
+from competitions.aliproducts import sample as aliproducts
 from competitions.hccr import sample as hccr
 from tests.command_line import in_a_process, podium
 from tests.toys import write_images
@@ -40,6 +41,7 @@ def test_smoke_through_train_predict_submission_and_evaluate(competition, folder
     small = functools.partial(data.write_sample, **SMALL.get(competition, {}))
     monkeypatch.setattr(data, "write_sample", small)
     monkeypatch.setattr(hccr, "characters", lambda: characters()[::7])
+    monkeypatch.setattr(aliproducts, "BRANDS", 1)
     said = podium(folder, "train", f"competition={competition}", "trainer=smoke")
     assert "sample" in said.lower() and "\r" not in said
     run = next(path.parent for path in (folder / "runs" / competition).glob("*/done"))

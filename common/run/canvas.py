@@ -70,6 +70,15 @@ def box(figure: Figure, left: float, top: float, width: float, height: float) ->
     )
 
 
+def whole(figure: Figure) -> Axes:
+    """Axes over the whole page, invisible, whose coordinates are the positions."""
+    axes = figure.add_axes((0, 0, 1, 1))
+    width, height = figure.get_size_inches()
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    axes.set_axis_off()
+    return axes
+
+
 def write(
     figure: Figure,
     left: float,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -17,6 +18,7 @@ from common.run.canvas import (
     BLUE,
     GREEN,
     GREY,
+    LINE,
     ORANGE,
     VERMILION,
     box,
@@ -25,6 +27,7 @@ from common.run.canvas import (
     look,
     page,
     plain,
+    whole,
     width_of,
     write,
 )
@@ -82,8 +85,9 @@ def worst_mistakes(
     tile, word_width = 1.9, 0.36
     with look():
         figure, places = _sheet(len(rows), 5, tile, 0.58, 0.25, title, names.note)
+        axes = whole(figure)
         for i, (left, top) in enumerate(places):
-            _show(box(figure, left, top, tile, tile), images[i])
+            _show(axes, left, top, tile, images[i])
             sure, top = f"{rows['probability'].iloc[i]:.1%}", top + tile
             write(figure, left + tile, top + 0.26, sure, 8, color=VERMILION, ha="right")
             room = tile - word_width - width_of(sure, None, 8) - 0.08
@@ -115,8 +119,9 @@ def view_sheet(
         figure, places = _sheet(
             len(images), 8, tile, 0.22, 0.16, "Training images, after the views", names.note
         )
+        axes = whole(figure)
         for image, name, (left, top) in zip(images, names.shown, places, strict=True):
-            _show(box(figure, left, top, tile, tile), image)
+            _show(axes, left, top, tile, image)
             label = fitted(name, names.font, 8.5, tile)
             write(figure, left + tile / 2, top + tile + 0.05, label, 8.5, names.font, ha="center")
     return figure
@@ -184,16 +189,18 @@ def _sheet(
     return figure, [(margin + x * (tile + gap), head + y * (tile + text + gap)) for y, x in places]
 
 
-def _show(axes: Axes, image: NDArray[np.uint8]) -> None:
-    """Draw uint8 (H, W, C) in the middle of square axes, its shape kept, in a thin frame (paper may be white)."""
+def _show(axes: Axes, left: float, top: float, tile: float, image: NDArray[np.uint8]) -> None:
+    """Draw uint8 (H, W, C) in the middle of a square, its shape kept, in a thin frame (paper may be white).
+
+    axes: of canvas.whole; one for each of some dozen tiles would take most of a short run's time.
+    """
     height, width = image.shape[:2]
+    wide, high = tile * width / max(height, width), tile * height / max(height, width)
+    x, y = left + (tile - wide) / 2, top + (tile - high) / 2
+    axes.add_patch(Rectangle((left, top), tile, tile, facecolor="#f6f8fa", edgecolor="none", zorder=-1))
+    place = (x, x + wide, y + high, y)
     if image.shape[2] == 1:
-        axes.imshow(image[:, :, 0], cmap="gray", vmin=0, vmax=255)
+        axes.imshow(image[:, :, 0], cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
     else:
-        axes.imshow(image)
-    side = max(height, width)
-    axes.set_xlim((width - side) / 2 - 0.5, (width + side) / 2 - 0.5)
-    axes.set_ylim((height + side) / 2 - 0.5, (height - side) / 2 - 0.5)
-    axes.set(xticks=[], yticks=[], facecolor="#f6f8fa")
-    for spine in axes.spines.values():
-        spine.set_visible(True)
+        axes.imshow(image, extent=place, aspect="auto")
+    axes.add_patch(Rectangle((left, top), tile, tile, fill=False, edgecolor=LINE, linewidth=0.8, zorder=2))
