@@ -130,6 +130,7 @@ def test_another_preprocessing_root_or_version_is_another_pack(root, tmp_path, m
 
 def test_other_code_of_the_part_that_makes_the_pictures_is_another_pack(root, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PODIUM_TRUST", "inverted_for_packs")
     preprocessing = PREPROCESSING | {"picture": {"_target_": "inverted_for_packs.Inverted"}}
     folders = set()
     for inverted in ("255 - image", "254 - image"):
