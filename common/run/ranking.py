@@ -13,6 +13,7 @@ import yaml
 from scipy import stats
 
 from common.run import folder
+from common.run.shapes import Begun
 
 CONFIDENCE = 0.95
 SAMPLE = "SAMPLE DATA: these scores are of generated pictures, not of the competition's"
@@ -134,7 +135,7 @@ def rank(root: Path) -> Ranking:
             for metric in metrics:
                 if isinstance(scores.get(metric), int | float):
                     row.scores[metric][seed] = float(scores[metric])
-            sample |= bool(folder.load_config(root / path)["data"].get("sample"))
+            sample |= bool(folder.load_config(root / path, Begun)["data"].get("sample"))
         elif path in failures:
             row.failed[seed] = failures[path]
     rows = _in_order(list(found.values()), seeds, content["baseline"], metrics)

@@ -41,7 +41,7 @@ class _Job(BaseModel):
 class Begun(BaseModel):
     """`config.yaml` of a run that is only looked at, such as for the newest one."""
 
-    competition: Name
+    competition: Name = "_"
     trainer: dict[str, Any] = {}
     data: dict[str, Any] = {}
 
