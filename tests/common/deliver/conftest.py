@@ -2,9 +2,6 @@
 
 import pytest
 
-from common.run import folder
-from common.run.train import train
-
 VIEWS = "{raw: {_target_: common.callbacks.tta.Raw}, mirrored: {_target_: common.callbacks.tta.Mirrored}}"
 
 
@@ -17,6 +14,8 @@ def toys(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def run(toys, tmp_path_factory):
+    from common.run.train import train
+
     run = tmp_path_factory.mktemp("predict") / "run"
     train(toys("trainer.max_epochs=6", "optimizer.lr=0.01", f"run_dir={run}", f"callbacks.tta.views={VIEWS}"))
     return run
@@ -24,4 +23,6 @@ def run(toys, tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def root(run):
+    from common.run import folder
+
     return folder.load_config(run)["data"]["root"]

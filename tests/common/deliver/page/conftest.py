@@ -2,11 +2,11 @@
 
 import pytest
 
-from common.run.train import train
-
 
 @pytest.fixture(scope="package")
 def drawn(toys, tmp_path_factory):
+    from common.run.train import train
+
     run = tmp_path_factory.mktemp("page") / "run"
     words = ["trainer.max_epochs=4", "optimizer.lr=0.01", "page.draw=true", "page.brush=0.1"]
     train(toys(*words, "data.size=[32,32]", "data.sample=true", f"run_dir={run}"))
