@@ -233,9 +233,7 @@ def run_folder(path: Path) -> None:
 def remedy(target: str) -> str:
     """How to trust a target."""
     package = target.partition(".")[0]
-    return (
-        f"If you know who made the file, and that code, give trust={package}, or name {package} in conf/trust.yaml"
-    )
+    return f"If you know who made the file, and that code, give trust={package}, or name {package} in conf/trust.yaml"
 
 
 def _within(name: str, packages: Iterable[str]) -> bool:

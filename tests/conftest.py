@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["PODIUM_TRUST"] = "tests"  # runs of toys are predicted from, here and in processes that tests start
+os.environ["PODIUM_TRUST"] = "tests"  # whose toys runs name, here and in processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch, numpy and OpenCV are imported
 
 import torch

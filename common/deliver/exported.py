@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from common import trust
 from common.config.check import check
 from common.config.shape import Part, check_shape
-
 from common.data.images import ImageError
 from common.data.preprocessing import Preprocessing
 from common.data.reader import predicted
@@ -80,7 +79,9 @@ class Exported:
         if list(taken.shape[1:]) != expected:
             raise PodiumError(f"preprocessing: its graph takes pictures of {taken.shape[1:]}, got {expected}")
         if list(said.shape[1:]) != [len(self.class_names)]:
-            raise PodiumError(f"class_names: its graph tells {said.shape[1:]} apart, got {len(self.class_names)}")
+            raise PodiumError(
+                f"class_names: its graph tells {said.shape[1:]} apart, got {len(self.class_names)}"
+            )
 
     @property
     def config(self) -> dict[str, Any]:

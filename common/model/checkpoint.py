@@ -51,7 +51,9 @@ def load_checkpoint(path: Path, *required: str, key: str = "") -> dict[str, Any]
             f"code ({type(error).__name__}). Save the state dict only: torch.save(model.state_dict(), path)"
         ) from None
     if not isinstance(content, dict):
-        raise PodiumError(f"{where}{path} is no checkpoint: it holds {type(content).__name__}, expected a dictionary")
+        raise PodiumError(
+            f"{where}{path} is no checkpoint: it holds {type(content).__name__}, expected a dictionary"
+        )
     for name in required:
         value, wanted = content.get(name), TYPES.get(name, object)
         if name not in content or not isinstance(value, wanted) or isinstance(value, bool):

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 

@@ -113,7 +113,9 @@ def _runs(options: Blend) -> list[Path]:
     for run in named:
         folder.load_config(run)  # which says so where it is no run folder
         of_blend = run / "blend.json"
-        for one in map(Path, folder.load_json(of_blend, shapes.Blend)["runs"]) if of_blend.exists() else [run]:
+        for one in (
+            map(Path, folder.load_json(of_blend, shapes.Blend)["runs"]) if of_blend.exists() else [run]
+        ):
             trust.check(folder.load_config(one), one / "config.yaml")  # the blend's will be that of the first
             runs.setdefault(one.resolve(), one)
     return list(runs.values())

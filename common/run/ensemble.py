@@ -111,7 +111,9 @@ def _check_predicts(module: ImageClassifier, checkpoint: Path) -> None:
     with reading(checkpoint), torch.inference_mode():
         said = module.seams.predict(torch.zeros(1, channels, *size, device=module.device))
         if tuple(said.shape) != (1, len(module.class_names)):
-            raise PodiumError(f"the network tells {said.shape[-1]} classes apart, {len(module.class_names)} are named")
+            raise PodiumError(
+                f"the network tells {said.shape[-1]} classes apart, {len(module.class_names)} are named"
+            )
 
 
 def _described(member: Member, config: dict[str, Any], tta: bool) -> dict[str, Any]:

@@ -49,8 +49,7 @@ def cook(
     Raises PodiumError if the ingredients are not of one architecture.
     """
     checkpoints = [
-        load_checkpoint(one.job / "best.ckpt", "state_dict", "hyper_parameters")
-        for one in ingredients
+        load_checkpoint(one.job / "best.ckpt", "state_dict", "hyper_parameters") for one in ingredients
     ]
     for one, checkpoint in zip(ingredients[1:], checkpoints[1:], strict=True):
         check_alike(checkpoints[0], checkpoint, f"{ingredients[0].name} and {one.name}")

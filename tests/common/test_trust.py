@@ -180,11 +180,13 @@ def test_what_is_no_package_is_not_trusted(given):
         trust.also(given)
 
 
-@pytest.mark.parametrize("text", ["packages: 3", "packages: {a: 1}", "- theirs", "packages: [a/b]", "{", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["packages: 3", "packages: {a: 1}", "- theirs", "packages: [a/b]", "{", "\x00"]
+)
 def test_a_damaged_file_of_trust_is_named(text, tmp_path, monkeypatch):
     (tmp_path / "trust.yaml").write_text(text)
     monkeypatch.setattr(trust, "FILE", tmp_path / "trust.yaml")
-    with pytest.raises(PodiumError, match="trust.yaml"):
+    with pytest.raises(PodiumError, match=r"trust\.yaml"):
         trust.resolve("theirs.Net")
 
 
@@ -246,6 +248,8 @@ def test_what_cannot_be_built_is_told(part, said):
 
 
 def test_values_are_handed_over_as_they_are():
-    made = build({"_target_": "common.deliver.submission.TopK", "separator": "${oc.env:HOME}", "_recursive_": True})
+    made = build(
+        {"_target_": "common.deliver.submission.TopK", "separator": "${oc.env:HOME}", "_recursive_": True}
+    )
     assert made.separator == "${oc.env:HOME}"
     assert os.environ["HOME"] not in made.separator

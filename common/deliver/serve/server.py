@@ -34,7 +34,9 @@ class Serve:
     batch_size: int = 16  # pictures at a time at most, >= 1; 1: one by one
     threads: int | None = None  # CPU threads of the model; null: as many as there are cores
     limits: Limits = field(default_factory=Limits)
-    trust: Any = None  # packages of one's own that it may name, or a .pt2: "a,b" or [a,b]; see common/trust.py
+    trust: Any = (
+        None  # packages of one's own that it may name, or a .pt2: "a,b" or [a,b]; see common/trust.py
+    )
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)

@@ -42,7 +42,13 @@ EVIL = [
     {"_target_": "common.build.build", "part": {"_target_": "os.system", "command": "touch MARKER"}},
     {"_target_": "hydra.utils.instantiate", "config": {"_target_": "os.system", "command": "touch MARKER"}},
     {"_target_": "functools.partial", "_args_": [{"_target_": "os.system", "command": "touch MARKER"}]},
-    {"_target_": "common.run.folder.write_text", "path": "MARKER", "text": "x", "_convert_": "all", "_recursive_": True},
+    {
+        "_target_": "common.run.folder.write_text",
+        "path": "MARKER",
+        "text": "x",
+        "_convert_": "all",
+        "_recursive_": True,
+    },
     {"_target_": "torch.hub.load", "_args_": ["MARKER", "x"], "source": "local"},
     {"_target_": "common.__main__.main", "arguments": ["train", "run_dir=MARKER"]},
 ]
@@ -94,7 +100,9 @@ def model(origin, tmp_path):
 
     def changed(**values):
         now = {**metadata, **{key: value for key, value in values.items() if value is not None}}
-        helper.set_model_props(whole, {key: text for key, text in now.items() if values.get(key, "") is not None})
+        helper.set_model_props(
+            whole, {key: text for key, text in now.items() if values.get(key, "") is not None}
+        )
         onnx.save(whole, path)
         return path
 
@@ -136,7 +144,8 @@ def root(origin):
 def refused(verb, path, root, out, capsys, *said) -> str:
     """What a verb says of a file, which is an error, and names all of `said`."""
     capsys.readouterr()
-    watchdog = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))  # a service that is up would never end
+    # a service that is up would never end
+    watchdog = threading.Timer(60, os.kill, (os.getpid(), signal.SIGINT))
     watchdog.start()
     try:
         assert main(command(verb, path, root, out)) == 2
@@ -187,7 +196,15 @@ def test_no_part_of_a_configuration_runs(file, place, run, root, tmp_path, capsy
     number = PLACES.index(place)
     with edited(run / file) as config:
         put(config, place, armed(EVIL[number % len(EVIL)], marker))
-    refused(RUN_VERBS[number % len(RUN_VERBS)], run, root, tmp_path, capsys, "config.yaml", place.partition(".")[0])
+    refused(
+        RUN_VERBS[number % len(RUN_VERBS)],
+        run,
+        root,
+        tmp_path,
+        capsys,
+        "config.yaml",
+        place.partition(".")[0],
+    )
     assert not marker.exists()
 
 
@@ -221,7 +238,10 @@ def rewrite(path, change):
 def test_no_part_of_a_checkpoint_runs(place, verb, run, root, tmp_path, capsys, alone):
     marker = tmp_path / "ran"
     for evil in EVIL if verb == "predict" else EVIL[:2]:
-        rewrite(run / JOB / "best.ckpt", lambda c, evil=evil: put(c["hyper_parameters"], place, armed(evil, marker)))
+        rewrite(
+            run / JOB / "best.ckpt",
+            lambda c, evil=evil: put(c["hyper_parameters"], place, armed(evil, marker)),
+        )
         refused(verb, run, root, tmp_path, capsys, "best.ckpt", place)
         assert not marker.exists()
 
@@ -462,7 +482,10 @@ def test_a_damaged_note_is_named(kind, file, verbs, run, root, tmp_path, capsys)
         (f"{JOB}/speed.json", {"precision": "32-true", "memory_format": ["contiguous"]}),
         ("members.json", {"mean": ["arithmetic"], "members": []}),
         ("members.json", {"mean": "arithmetic", "members": [{"job": 3, "checkpoint": "best.ckpt"}]}),
-        ("members.json", {"mean": "arithmetic", "members": [{"job": "jobs/gone", "checkpoint": "best.ckpt"}]}),
+        (
+            "members.json",
+            {"mean": "arithmetic", "members": [{"job": "jobs/gone", "checkpoint": "best.ckpt"}]},
+        ),
         ("members.json", {"mean": "arithmetic", "members": [{"job": "a\0b", "checkpoint": "best.ckpt"}]}),
         ("members.json", {"mean": "arithmetic", "members": [JOB]}),
     ],
@@ -540,12 +563,16 @@ def test_metadata_that_do_not_fit_are_named(key, value, model, root, tmp_path, c
 @pytest.mark.parametrize("kind", ["empty", "text", "cut", "pickled"])
 def test_a_damaged_exported_file_is_named(kind, model, root, tmp_path, capsys):
     path = model()
-    path.write_bytes({"empty": b"", "text": b"x" * 99, "cut": cut(path.read_bytes()), "pickled": pickled()}[kind])
+    path.write_bytes(
+        {"empty": b"", "text": b"x" * 99, "cut": cut(path.read_bytes()), "pickled": pickled()}[kind]
+    )
     for verb in ("predict", "serve"):
         refused(verb, path, root, tmp_path, capsys, path)
 
 
-@pytest.mark.parametrize("location", ["../outside.bin", "absolute", "link.bin", "links/outside.bin", "/dev/zero"])
+@pytest.mark.parametrize(
+    "location", ["../outside.bin", "absolute", "link.bin", "links/outside.bin", "/dev/zero"]
+)
 def test_weights_outside_an_exported_files_folder_are_refused(location, model, root, tmp_path, capsys):
     home = tmp_path / "home"
     home.mkdir()
@@ -583,7 +610,9 @@ def test_a_program_is_code_and_is_refused_until_it_is_trusted(origin, root, tmp_
 def test_a_strangers_package_runs_only_where_it_is_trusted(origin, root, tmp_path, capsys, monkeypatch):
     """The tests' own package is trusted by the tests alone: without that a run of toys is a stranger's."""
     monkeypatch.delenv("PODIUM_TRUST")
-    message = refused("predict", origin, root, tmp_path, capsys, "tests.toys.TinyNet", "trust=tests", "conf/trust.yaml")
+    message = refused(
+        "predict", origin, root, tmp_path, capsys, "tests.toys.TinyNet", "trust=tests", "conf/trust.yaml"
+    )
     assert "model" in message
     assert main([*command("predict", origin, root, tmp_path), "trust=tests"]) == 0
     refused("predict", origin, root, tmp_path, capsys, "tests.toys.TinyNet")  # for one call
@@ -676,7 +705,11 @@ def test_a_damaged_folder_is_named_when_training_goes_on(file, run, own):
 def test_a_damaged_table_of_a_teacher_is_named(own, tmp_path):
     (tmp_path / "teacher.parquet").write_bytes(b"hello")
     with pytest.raises(PodiumError, match=r"teacher\.parquet"):
-        own(tmp_path / "new", f"stages.train.soft_labels_from={tmp_path / 'teacher.parquet'}", "callbacks.soft_labels={}")
+        own(
+            tmp_path / "new",
+            f"stages.train.soft_labels_from={tmp_path / 'teacher.parquet'}",
+            "callbacks.soft_labels={}",
+        )
 
 
 def test_python_itself_is_not_asked_for_code_of_the_folder(run, root, tmp_path, capsys, monkeypatch):
