@@ -21,11 +21,14 @@ import torch
 import yaml
 from onnx import TensorProto, helper
 
+from common import trust
 from common.__main__ import main
 from common.deliver.serve import sieve
 from common.errors import PodiumError
 from common.run import folder
-from common.run.train import train
+from common.run.stages import jobs_of
+from common.run.train import train, with_data
+from common.run.waves import JobsFailed, run_waves
 
 JOB = "jobs/train_fold0"
 VIEW = "{raw: {_target_: common.callbacks.tta.Raw}}"
@@ -147,9 +150,8 @@ def root(origin):
 def refused(verb, path, root, out, capsys, *said) -> str:
     """What a verb says of a file, which is an error, and names all of `said`."""
     capsys.readouterr()
-    watchdog = threading.Timer(
-        20, os.kill, (os.getpid(), signal.SIGTERM)
-    )  # a service that is up would never end
+    # a service that is up would never end
+    watchdog = threading.Timer(60, os.kill, (os.getpid(), signal.SIGINT))
     watchdog.start()
     try:
         assert main(command(verb, path, root, out)) == 2
@@ -631,6 +633,23 @@ def test_a_job_is_trusted_by_its_command_line_and_not_by_its_folder(origin, tmp_
     assert main(["job", str(run / JOB)]) == 2
     assert "tests.toys.TinyNet" in capsys.readouterr().err
     assert main(["job", str(run / JOB), "trust=tests.toys.TinyNet"]) == 0
+
+
+def test_a_run_tells_its_jobs_what_its_owner_named(toy_module, tmp_path, monkeypatch):
+    """By their command line: a folder could say anything."""
+    monkeypatch.delenv("PODIUM_TRUST")
+    seen = []
+
+    def launcher(commands, *others):
+        seen.extend(commands)
+        return [None] * len(commands)
+
+    config = with_data(toy_module("stages.train.folds=2"))
+    waves = jobs_of(config)
+    with trust.scope(), pytest.raises(JobsFailed):
+        trust.own(config)
+        run_waves(tmp_path / "run", waves, launcher, stop_on_failure=False)
+    assert len(seen) == 2 and all(command[-1] == "trust=tests.toys.TinyNet" for command in seen)
 
 
 # Training that reads what others left ------------------------------------------------------------------------
