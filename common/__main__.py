@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 def train(arguments: list[str]) -> int:
     from omegaconf import OmegaConf
 
-    from common.config.configure import configure
+    from common.config.configure import check_root, configure
     from common.config.overrides import MULTIRUN
 
     if set(MULTIRUN) & set(arguments):
@@ -75,6 +75,7 @@ def train(arguments: list[str]) -> int:
     from common.run import own
 
     config = configure(arguments, own.trial if lifeline.held() else own.train)
+    check_root(config.data.get("root"))
 
     from common.callbacks.checkpoints import Stopped
     from common.run.train import train
@@ -263,10 +264,10 @@ LONG = {  # verb → what it does while nothing in it says more
     "prepare": "preparing",
     "pack": "packing",
     "sweep": "getting ready",
-    "predict": "predicting",
-    "evaluate": "evaluating",
+    "predict": "getting ready",
+    "evaluate": "getting ready",
     "blend": "blending",
-    "export": "exporting",
+    "export": "getting ready",
     "bench": "measuring",
     "doctor": "examining this machine",
 }

@@ -179,8 +179,11 @@ class _Speaker:
         out: TextIO = getattr(sys, self.out)
         if is_terminal(out):
             if time.monotonic() - self.activities[-1].began >= SHOWN_AFTER and not self.mid_line:
-                text = _cut(self.activities[-1].text(with_bar=True), shutil.get_terminal_size().columns - 1)
-                self._write(out, f"\r{text}\x1b[K")
+                width = shutil.get_terminal_size().columns - 1
+                text = self.activities[-1].text(with_bar=True)
+                if len(text) > width:
+                    text = self.activities[-1].text()
+                self._write(out, f"\r{_cut(text, width)}\x1b[K")
                 self.drawn = True
             return
         now, told = time.monotonic(), False

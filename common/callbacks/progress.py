@@ -76,6 +76,8 @@ class Progress(Callback):
             name: _number(name, value) for name, value in metrics.items() if name.startswith("valid_")
         }
         taken = duration(time.monotonic() - self.started)
+        if self.activity is not None:
+            self._show(self.activity, pl_module)
         coarser = module.level_metrics.names  # a line for each level would bury the classes' own
         shown = [f"{name} {value}" for name, value in measured.items() if name not in coarser]
         self.console.print("  ".join([*parts, *shown, taken]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -33,6 +34,12 @@ def configure(arguments: list[str], settle: Settle | None = None) -> DictConfig:
         facts = settle(composed, partial(compose_with_sources, words, folders))
         composed = _checked(compose_with_sources(words, folders, facts))
     return composed.config
+
+
+def check_root(root: str | None) -> None:
+    """Raise PodiumError where the data are not there, which need not wait for torch."""
+    if root is not None and not Path(root).is_dir():
+        raise PodiumError(f"data.root: there is no folder {root}; name your data by DATA=<folder>")
 
 
 def _assumed(words: list[str], folders: list[str]) -> Composed:

@@ -4,6 +4,7 @@ A file is what its checks say: it is loaded from disk and compared, on real pict
 left them. One that differs is kept under the name `rejected_…` and ends the command with exit code 1.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
     from common.run.ensemble import Ensemble
 
+STAGING = ".export-"  # begins the folder that files are written into until they have passed
 LOSS = 0.005  # of top-1 that int8 may cost
 
 
@@ -84,7 +86,9 @@ def export(options: Export) -> Path:
         ensemble, options.input, options.data, options.images, options.calibration, options.max_pixels
     )
     make_folder(out)
-    with _room_in(out), TemporaryDirectory(prefix=".", dir=out) as staging:
+    for left in out.glob(f"{STAGING}*"):  # by a command that was ended
+        shutil.rmtree(left, ignore_errors=True)
+    with _room_in(out), TemporaryDirectory(prefix=STAGING, dir=out) as staging:
         forms = all_forms(
             ensemble,
             _about(run, config, ensemble),

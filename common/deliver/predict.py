@@ -83,6 +83,8 @@ def predict(options: Predict) -> Path | None:
     trust.also(options.trust)
     if options.input and not Path(options.input).exists():
         raise PodiumError(f"INPUT: there is no file or folder {options.input}")
+    if options.out:
+        _check_out(Path(options.out))
     run, model, config = _exported(options) if is_exported(options.run_dir) else _trained(options)
     home = run if run.is_dir() else run.parent
     with reading(run / "config.yaml" if run.is_dir() else run):
@@ -96,10 +98,6 @@ def predict(options: Predict) -> Path | None:
         _print_top_five(rows, bad, model.class_names)
         return None
     out = Path(options.out) if options.out else home / _file_name(config, submission)
-    if not out.parent.is_dir():
-        raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
-    if out.is_dir():
-        raise PodiumError(f"OUT: {out} is a folder; name the file to write")
     streamed = is_stream(out)
     if out.suffix not in ("", submission.suffix):
         raise PodiumError(
@@ -131,7 +129,7 @@ def predict(options: Predict) -> Path | None:
     file = rejected if faults else out
     say(f"{count} prediction{'s' if count > 1 else ''}{sample} from {run} ({model.how}): {file}")
     if bad:
-        left_out = f"{len(bad)} of the pictures could not be read and are left out"
+        left_out = f"left out: {len(bad)} of {len(paths)} pictures could not be read"
         if streamed:
             say(f"{left_out}, the first: {bad[0]}")
         else:
@@ -142,6 +140,13 @@ def predict(options: Predict) -> Path | None:
         raise PodiumError(f"{file} would not be accepted:\n  " + "\n  ".join(faults[:10]))
     say(f"checked: every image{' that could be read' if bad else ''} once, in order, known classes")
     return out
+
+
+def _check_out(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise PodiumError(f"OUT: there is no folder {out.parent} to write {out.name} into")
+    if out.is_dir():
+        raise PodiumError(f"OUT: {out} is a folder; name the file to write")
 
 
 def is_exported(run_dir: str | None) -> bool:

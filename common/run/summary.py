@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from common.run.folder import load_config
 from common.run.results import Results, read_results
 from common.text import printable
 
@@ -28,18 +29,24 @@ def print_summary(run: Path, console: Console) -> None:
     for kind, left_out in (("images", results.bad_images), ("labels", results.bad_labels)):
         if len(left_out):
             console.print(
-                f"{len(left_out)} bad {kind} were left out: {run / f'bad_{kind}.csv'}", markup=False
+                f"left out: {len(left_out)} bad {kind}, see {run / f'bad_{kind}.csv'}", markup=False
             )
     console.print(f"run     {run}", markup=False, emoji=False, soft_wrap=True)
     console.print(f"report  {run / 'report.html'}", markup=False, emoji=False, soft_wrap=True)
     console.print("next")
     name = results.competition
     for command in (
-        f"make predict COMP={name} RUN={run}",
+        *([f"make predict COMP={name} RUN={run}"] if _has_test(run) else []),
         f"make predict COMP={name} RUN={run} INPUT=<folder or image>",
         f"make evaluate COMP={name} RUN={run} INPUT=<folder of class folders>",
     ):
         console.print(f"  {command}", markup=False, emoji=False, soft_wrap=True)
+
+
+def _has_test(run: Path) -> bool:
+    """Whether there are pictures to predict without INPUT=: one's own folder need not have a test part."""
+    data = load_config(run)["data"]
+    return not data["_target_"].endswith(".FolderData") or Path(data["root"], "test").is_dir()
 
 
 def _scores(results: Results) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 from common import trust
 from common.activity import Activity
 from common.build import build
+from common.config.configure import check_root
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.files import made
@@ -95,8 +96,7 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
     data = config["data"]
     if data.get("root") is not None:
         root = Path(data["root"])
-        if not root.is_dir():
-            raise PodiumError(f"data.root: there is no folder {root}; name your data by DATA=<folder>")
+        check_root(data["root"])
         if str(root.resolve()) != utf8(str(root.resolve())):
             raise PodiumError(f"data.root: {utf8(str(root.resolve()))} is not UTF-8: rename the folder")
         return {**config, "data": {**data, "root": str(root.resolve())}}

@@ -81,11 +81,13 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     longest = limits.upload_seconds + limits.answer_seconds + 1
     idle = Idle(limits.upload_seconds, longest, bearable())
 
-    loading = Activity("loading the model").__enter__()
+    loading = [Activity("loading the model").__enter__()]
 
     async def look_after() -> None:
-        if batcher.ready or batcher.error is not None:
-            loading.__exit__()
+        if loading and (batcher.ready or batcher.error is not None):
+            loading.pop().__exit__()
+            if batcher.ready:
+                print("ready", flush=True)
         server.should_exit |= batcher.model is None and batcher.error is not None
         idle.close(server.server_state.connections, time.monotonic())
 
@@ -107,7 +109,8 @@ def run(app: FastAPI, listener: socket.socket) -> None:
     try:
         server.run(sockets=[listener])
     finally:
-        loading.__exit__()
+        for activity in loading:
+            activity.__exit__()
     if batcher.model is None and batcher.error is not None:
         raise batcher.error
 

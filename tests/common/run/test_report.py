@@ -90,7 +90,7 @@ def test_levels_views_and_what_was_left_out_are_told(run):
     for said in (page, out.getvalue()):
         assert "group top-1" in said and "75.31 %" in said and "mean over test-time views" in said
     assert "Labels left out: 2" in page and "has &lt;two&gt; lines" in page and "a.png" in page
-    assert "1 bad images were left out" in out.getvalue() and "2 bad labels were left out" in out.getvalue()
+    assert "left out: 1 bad images" in out.getvalue() and "left out: 2 bad labels" in out.getvalue()
     assert "mean over test-time views" not in (run / "report.html").read_text(encoding="utf-8")
 
 
