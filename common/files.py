@@ -15,19 +15,21 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}  # a di
 
 
 @contextmanager
-def written(path: Path, suffix: str = "partial", sync: bool = True) -> Iterator[Path]:
+def written(path: Path, suffix: str = "partial", sync: bool = True, follow: bool = False) -> Iterator[Path]:
     """A file to write in the block, which becomes `path` when the block ends, and is removed if it fails.
 
-    A link stays, and what it points to is replaced. What is no regular file, such as /dev/null, /dev/stdout or a pipe,
-    is written into. A block may move the file elsewhere: then `path` stays as it is.
+    A block may move the file elsewhere: then `path` stays as it is.
 
     suffix: of the file until then; one's own where several processes may write `path` at a time.
     sync: see it to the disk, which takes milliseconds, before it becomes `path`: after a power cut it is whole.
+    follow: for a path that the caller has named: a link stays, and what it points to is replaced; what is no regular
+        file, such as /dev/null, /dev/stdout or a pipe, is written into. Else it is replaced itself, since whoever made
+        the folder may have laid a link there that leads to a file of the caller's.
 
     Raises PodiumError where it cannot be written.
     """
     try:
-        if is_stream(path):
+        if follow and is_stream(path):
             with TemporaryDirectory(prefix="podium-") as folder:
                 partial = Path(folder, f"partial{path.suffix}")
                 yield partial
@@ -35,9 +37,10 @@ def written(path: Path, suffix: str = "partial", sync: bool = True) -> Iterator[
                     with partial.open("rb") as source, path.open("ab") as stream:
                         shutil.copyfileobj(source, stream)
             return
-        target = Path(os.path.realpath(path))
+        target = Path(os.path.realpath(path)) if follow else path
         partial = target.with_name(f".{target.name}.{suffix}")
         target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
         try:
             yield partial
             if partial.exists():
@@ -68,9 +71,9 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with written(path) as partial, partial.open("w", encoding="utf-8") as file:
+def write_text(path: Path, text: str, follow: bool = False) -> None:
+    """Write a file whole or not at all; see `written`."""
+    with written(path, follow=follow) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -80,6 +83,13 @@ def make_folder(path: Path) -> None:
         Path(os.path.realpath(path)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_inside(out: Path, run: Path) -> Path:
+    """`out`, where a verb writes by itself. Raises PodiumError if links lead out of the run folder, as a stranger's may."""
+    if not Path(os.path.realpath(out)).is_relative_to(os.path.realpath(run)):
+        raise PodiumError(f"{out} is a link that leads out of the run folder: name another place by OUT=")
+    return out
 
 
 @contextmanager

@@ -199,6 +199,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         partial = target.with_name(f".{target.name}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)  # a link would be followed
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()

@@ -1,5 +1,6 @@
 """Progress: how far a run is, on a terminal and in a log file."""
 
+import os
 import sys
 import time
 from contextlib import suppress
@@ -123,10 +124,14 @@ class Progress(Callback):
 def note(log: Path, line: str) -> None:
     """Add a line with its time to a log file. Raises PodiumError where it cannot be written."""
     try:
-        with log.open("a", encoding="utf-8") as file:
+        with open(log, "a", encoding="utf-8", opener=_no_link) as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n")
     except OSError as error:
         raise unwritable(log, error) from error
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _number(name: str, value: float) -> str:

@@ -16,6 +16,7 @@ from common.data.records import class_folders
 from common.data.spreadsheet import to_csv
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
+from common.files import check_inside
 from common.run import folder
 from common.run.members import read_folds
 from common.run.summary import formatted
@@ -45,7 +46,7 @@ def evaluate(options: Evaluate) -> Path:
     also(options.trust)
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
-    out = Path(options.out) if options.out else run / "evaluation"
+    out = Path(options.out) if options.out else check_inside(run / "evaluation", run)
     if out.exists() and not out.is_dir():
         raise PodiumError(f"OUT: {out} is a file; evaluate writes several files into a folder")
     own = _held_out(run) if options.input is None else None

@@ -20,7 +20,7 @@ from common.cores import cores
 from common.deliver.compare import EAGER, FILES, INT8, ONNX, Predict, in_batches, parity, speeds
 from common.deliver.predict import OnRun, find_run, run_config
 from common.errors import PodiumError
-from common.files import FULL, make_folder, unwritable
+from common.files import FULL, check_inside, make_folder, unwritable
 from common.run import folder
 from common.run.members import read_members
 from common.text import console
@@ -74,7 +74,7 @@ def export(options: Export) -> Path:
     also(options.trust)
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
-    out = Path(options.out) if options.out else run / "export"
+    out = Path(options.out) if options.out else check_inside(run / "export", run)
     if out.exists() and not out.is_dir():
         raise PodiumError(f"OUT: {out} is a file; export writes several files into a folder")
 

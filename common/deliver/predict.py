@@ -98,14 +98,14 @@ def predict(options: Predict) -> Path | None:
         _print_top_five(rows, bad, model.class_names)
         return None
     out = Path(options.out) if options.out else home / _file_name(config, submission)
-    streamed = is_stream(out)
+    streamed = options.out is not None and is_stream(out)
     if out.suffix not in ("", submission.suffix):
         raise PodiumError(
             f"OUT: {out} would hold a {submission.suffix} file: name it {out.with_suffix(submission.suffix)}"
         )
     if streamed:
         tell_on_stderr()
-    with written(out) as unchecked:
+    with written(out, follow=options.out is not None) as unchecked:
         count = submission.write(unchecked, rows, model.class_names)
         if not count:
             raise PodiumError(

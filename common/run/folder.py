@@ -196,7 +196,7 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` against a second start, or wait for the first; the lock goes with the process, however it ends."""
     make_folder(folder)
     try:
-        opened = (folder / "lock").open("a+")
+        opened = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
     except OSError as error:
         raise PodiumError(
             f"{folder} cannot be written to: {error.strerror or error}; name another by RUN="
