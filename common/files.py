@@ -86,7 +86,7 @@ def make_folder(path: Path) -> None:
 
 
 def check_inside(out: Path, run: Path) -> Path:
-    """`out`, where a verb writes by itself. Raises PodiumError if links lead out of the run folder, as a stranger's may."""
+    """`out`, where a verb writes by itself. Raises PodiumError if links lead out of the run folder."""
     if not Path(os.path.realpath(out)).is_relative_to(os.path.realpath(run)):
         raise PodiumError(f"{out} is a link that leads out of the run folder: name another place by OUT=")
     return out
