@@ -100,7 +100,7 @@ def silent() -> Iterator[None]:
 
 
 def tell_on_stderr() -> None:
-    """For the rest of this process: standard output is for what it makes."""
+    """Until the last activity ends: standard output is for what is made."""
     _speaker.out = "stderr"
 
 
@@ -152,6 +152,7 @@ class _Speaker:
             if not self.activities and self.thread is not None:
                 self.wake.set()
                 self.thread = None
+                self.out = "stdout"
                 for stream in self.streams:
                     stream.restore()
                 self.streams = []

@@ -76,7 +76,7 @@ def trained(config: dict[str, Any], out: Path, on_features: bool) -> dict[str, A
     place = run / "jobs" / waves[0][0].name
     job.run_job(place)
     history = pd.read_csv(place / "history.csv")
-    passes = [folder.load_json(file)[1] for file in run.glob("features/*/progress.json")]
+    passes = [folder.load_json(file, list[float])[1] for file in run.glob("features/*/progress.json")]
     last = history.iloc[-1]
     return {
         "first pass": round(sum(passes), 4),

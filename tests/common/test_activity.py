@@ -114,6 +114,17 @@ def test_while_another_process_speaks_nothing_is_said(clock, monkeypatch):
     assert len(lines(out)) == 1  # at 360 s
 
 
+def test_where_standard_output_is_what_is_made_the_lines_go_elsewhere(clock, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", out := io.StringIO())
+    monkeypatch.setattr(sys, "stderr", err := io.StringIO())
+    for stream in (err, out):  # the second time all is as before
+        with Activity("predicting"):
+            if stream is err:
+                activity.tell_on_stderr()
+            clock.run(15)
+        assert len(lines(stream)) == 1 and len(lines(out)) == (stream is out)
+
+
 def test_items_are_counted_as_they_come(clock, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     items = counted(range(0, 10, 4), "predicting", 10, each=4)
