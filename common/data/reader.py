@@ -39,10 +39,14 @@ def batches(
     """
 
     def load(path: Path) -> list[np.ndarray]:
-        return [
-            fit_to(read(path, one["channels"], needed(one), most_pixels or max_pixels(one)), one)
-            for one in preprocessings
-        ]
+        found = []
+        for one in preprocessings:
+            picture = read(path, one["channels"], needed(one), most_pixels or max_pixels(one))
+            try:
+                found.append(fit_to(picture, one))
+            except PodiumError as error:
+                raise PodiumError(f"{path}: {error}") from error
+        return found
 
     with ThreadPoolExecutor(THREADS) as pool:
         pending = None

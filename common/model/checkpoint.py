@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, Field
 
-from common.config.shape import Part
+from common.config.shape import Part, Text
 from common.data.preprocessing import Preprocessing
 from common.errors import PodiumError
 
@@ -14,7 +14,7 @@ from common.errors import PodiumError
 class Known(BaseModel):
     """What is taken of any checkpoint's `hyper_parameters`."""
 
-    class_names: Annotated[list[str], Field(min_length=1)]
+    class_names: Annotated[list[Text], Field(min_length=1)]
     levels: dict[str, list[int]] | None = None
 
 

@@ -10,6 +10,7 @@ from common import trust
 from common.build import build
 from common.config.check import check
 from common.config.shape import check_shape
+from common.data.images import check_picture
 from common.data.module import ImageData
 from common.errors import reading
 from common.model.checkpoint import HyperParameters, load_checkpoint
@@ -71,6 +72,8 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     trust.check(known, checkpoint)
     with reading(checkpoint):
         check({key: known[key] for key in ("model", "loss", "optimizer", "schedule") if known.get(key)})
+        check({"picture": known["preprocessing"].get("picture")})
+        check_picture(known["preprocessing"])
         module_class: Any = trust.resolve(config["module"]["_target_"], "module")
         module: ImageClassifier = module_class.load_from_checkpoint(
             checkpoint, map_location="cpu", weights_only=True, model=_from_scratch(known["model"])
