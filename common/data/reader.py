@@ -13,6 +13,8 @@ from common.data.images import ImageError, fit_to, max_pixels, needed, read
 from common.data.records import images_below
 from common.errors import PodiumError
 
+LARGEST = 1 << 30  # bytes of a batch
+
 
 def images_of(source: Path) -> list[Path]:
     """The image at `source`, or all images below it. Raises PodiumError if there is none."""
@@ -26,6 +28,12 @@ def images_of(source: Path) -> list[Path]:
     return images
 
 
+def bounded(batch_size: int, preprocessings: Sequence[dict[str, Any]]) -> int:
+    """As many pictures at a time, or fewer where so many would be more than LARGEST bytes as float32."""
+    numbers = sum(int(np.prod(one["size"])) * one["channels"] for one in preprocessings)
+    return max(1, min(batch_size, LARGEST // max(1, 4 * numbers)))
+
+
 def batches(
     paths: list[Path],
     preprocessings: Sequence[dict[str, Any]],
@@ -37,6 +45,8 @@ def batches(
     Pictures that cannot be read are left out of a batch and come as errors; so do those of more than `most_pixels`,
     None: as each preprocessing says.
     """
+
+    batch_size = bounded(batch_size, preprocessings)
 
     def load(path: Path) -> list[np.ndarray]:
         found = []
