@@ -38,7 +38,8 @@ class Kind:
     """What a place takes.
 
     bases: full names, of which one is a base of the class; none of `not_bases` is. methods: that the class has.
-    call: how many arguments its `__call__` takes. of_pictures: these and what it returns are annotated as Image. made_with: arguments of a function that makes one.
+    call: how many arguments its `__call__` takes. of_pictures: these and what it returns are annotated as Image.
+    made_with: arguments of a function that makes one.
     outside: other packages' classes, `module.*` for all of a module that have the right base.
     """
 
@@ -307,9 +308,11 @@ def _arity(kind: type) -> int | None:
 def _takes_pictures(kind: type) -> bool:
     from common.data.images import Image  # which imports this
 
-    call: Any = getattr(kind, "__call__")  # noqa: B004
+    call: Any = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
     known = inspect.signature(call, eval_str=True)
-    return known.return_annotation == Image and [one.annotation for one in known.parameters.values()][1:] == [Image]
+    return known.return_annotation == Image and [one.annotation for one in known.parameters.values()][1:] == [
+        Image
+    ]
 
 
 def _parts(node: Any, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -56,7 +56,9 @@ def check_hyper_parameters(known: dict[str, Any], module: type, file: Path) -> N
     channels = known["preprocessing"]["channels"]
     for key in ("mean", "std"):
         if len(known.get(key, [0])) not in (1, channels):
-            raise PodiumError(f"{file}: {key} must be one value or one a channel ({channels}), got {known[key]}")
+            raise PodiumError(
+                f"{file}: {key} must be one value or one a channel ({channels}), got {known[key]}"
+            )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ What YAML has beside values makes small files large or slow: aliases, merges, ta
 """
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -40,7 +40,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [(tag, form) for tag, form in known if tag.removeprefix(STANDARD) in ("null", "bool", "merge")]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -17,7 +17,10 @@ from common.model.checkpoint import no_larger_than
     ],
 )
 def test_it_is_refused_before_its_memory_is_taken(build):
-    with pytest.raises(PodiumError, match="model: it is larger"), no_larger_than(nn.Linear(2, 2).state_dict()):
+    with (
+        pytest.raises(PodiumError, match="model: it is larger"),
+        no_larger_than(nn.Linear(2, 2).state_dict()),
+    ):
         build()
     nn.Linear(2, 2)
 
