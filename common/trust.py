@@ -38,7 +38,8 @@ class Kind:
     """What a place takes.
 
     bases: full names, of which one is a base of the class; none of `not_bases` is. methods: that the class has.
-    call: how many arguments its `__call__` takes. made_with: arguments of a function that makes one.
+    call: how many arguments its `__call__` takes. of_pictures: these and what it returns are annotated as Image.
+    made_with: arguments of a function that makes one.
     outside: other packages' classes, `module.*` for all of a module that have the right base.
     """
 
@@ -47,6 +48,7 @@ class Kind:
     not_bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     call: int | None = None
+    of_pictures: bool = False
     made_with: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
 
@@ -64,6 +66,7 @@ class Kind:
             and not bases & {*self.not_bases}
             and all(callable(getattr(found, name, None)) for name in self.methods)
             and (self.call is None or _arity(found) == self.call)
+            and not (self.of_pictures and not _takes_pictures(found))
         )
 
 
@@ -81,7 +84,7 @@ KINDS = {
     "module": Kind("a LightningModule", (LIGHTNING,)),
     "data": Kind("a LightningDataModule", ("pytorch_lightning.core.datamodule.LightningDataModule",)),
     "copies": Kind("a maker of copies", methods=("make",)),
-    "picture": Kind("a function of a picture", call=1),
+    "picture": Kind("a function of a picture, (image: Image) -> Image", call=1, of_pictures=True),
     "batch view": Kind("a view of a batch", call=2),  # (images, keys)
     "view": Kind("a test-time view", call=1),
     "callback": Kind(
@@ -300,6 +303,16 @@ def _arity(kind: type) -> int | None:
         (vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base)), None
     )
     return None if call is None else len(inspect.signature(call).parameters) - 1
+
+
+def _takes_pictures(kind: type) -> bool:
+    from common.data.images import Image  # which imports this
+
+    call: Any = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
+    known = inspect.signature(call, eval_str=True)
+    return known.return_annotation == Image and [one.annotation for one in known.parameters.values()][1:] == [
+        Image
+    ]
 
 
 def _parts(node: Any, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -94,3 +94,10 @@ class TwoLevels(nn.Module):
 def random_images(count: int, size: int = 6, seed: int = 0) -> Tensor:
     """float (count, 1, size, size) in [0, 1]."""
     return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+class Fails:
+    """A picture's function that memory is never enough for."""
+
+    def __call__(self, image):
+        raise MemoryError("too large")

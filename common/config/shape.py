@@ -19,6 +19,14 @@ def _with_target(part: dict[str, Any]) -> dict[str, Any]:
 Part = Annotated[dict[str, Any], AfterValidator(_with_target)]
 
 
+def _in_utf8(text: str) -> str:
+    text.encode()  # UnicodeEncodeError, a ValueError, of halves of a character
+    return text
+
+
+Text = Annotated[str, AfterValidator(_in_utf8)]
+
+
 def check_shape(value: Any, shape: Any, file: Path | str) -> None:
     """Raise PodiumError that names the file and the first key that is not as `shape` says, an annotation of pydantic's.
 

@@ -176,7 +176,7 @@ def fit_to(image: Image, preprocessing: dict[str, Any]) -> Image:
     uint8 (H, W, C) → uint8 (H', W', C).
     """
     if preprocessing.get("picture"):
-        image = _part(json.dumps(preprocessing["picture"]))(image)
+        image = _other(image, preprocessing["picture"])
     return fit(
         image,
         tuple(preprocessing["size"]),
@@ -184,6 +184,31 @@ def fit_to(image: Image, preprocessing: dict[str, Any]) -> Image:
         preprocessing["pad_value"],
         preprocessing["interpolation"],
     )
+
+
+def check_picture(preprocessing: dict[str, Any]) -> None:
+    """Raise PodiumError where the part `picture` makes no picture of a small blank one."""
+    if preprocessing.get("picture"):
+        _other(np.zeros((8, 8, preprocessing["channels"]), np.uint8), preprocessing["picture"])
+
+
+def _other(image: Image, picture: dict[str, Any]) -> Image:
+    what = f"preprocessing.picture {picture['_target_']}"
+    try:
+        made = _part(json.dumps(picture))(image)
+    except PodiumError:
+        raise
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0][:300]
+        raise PodiumError(f"{what} failed: {type(error).__name__}: {said}") from error
+    if (
+        not isinstance(made, np.ndarray)
+        or (made.dtype, made.ndim, made.shape[2:]) != (np.uint8, 3, image.shape[2:])
+        or not made.size
+    ):
+        got = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
+        raise PodiumError(f"{what} must make uint8 (H, W, {image.shape[2]}) of a picture, got {got}")
+    return made
 
 
 def max_pixels(preprocessing: dict[str, Any]) -> int:

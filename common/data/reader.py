@@ -13,6 +13,8 @@ from common.data.images import ImageError, fit_to, max_pixels, needed, read
 from common.data.records import images_below
 from common.errors import PodiumError
 
+LARGEST = 1 << 30  # bytes of a batch
+
 
 def images_of(source: Path) -> list[Path]:
     """The image at `source`, or all images below it. Raises PodiumError if there is none."""
@@ -24,6 +26,12 @@ def images_of(source: Path) -> list[Path]:
     if not images:
         raise PodiumError(f"INPUT: there are no images below {source}")
     return images
+
+
+def bounded(batch_size: int, preprocessings: Sequence[dict[str, Any]]) -> int:
+    """As many pictures at a time, or fewer where so many would be more than LARGEST bytes as float32."""
+    numbers = sum(int(np.prod(one["size"])) * one["channels"] for one in preprocessings)
+    return max(1, min(batch_size, LARGEST // max(1, 4 * numbers)))
 
 
 def batches(
@@ -38,11 +46,17 @@ def batches(
     None: as each preprocessing says.
     """
 
+    batch_size = bounded(batch_size, preprocessings)
+
     def load(path: Path) -> list[np.ndarray]:
-        return [
-            fit_to(read(path, one["channels"], needed(one), most_pixels or max_pixels(one)), one)
-            for one in preprocessings
-        ]
+        found = []
+        for one in preprocessings:
+            picture = read(path, one["channels"], needed(one), most_pixels or max_pixels(one))
+            try:
+                found.append(fit_to(picture, one))
+            except PodiumError as error:
+                raise PodiumError(f"{path}: {error}") from error
+        return found
 
     with ThreadPoolExecutor(THREADS) as pool:
         pending = None

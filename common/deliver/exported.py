@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from common import trust
 from common.config.check import check
-from common.config.shape import Part, check_shape
-from common.data.images import ImageError
+from common.config.shape import Part, Text, check_shape
+from common.data.images import ImageError, check_picture
 from common.data.preprocessing import Preprocessing
 from common.data.reader import predicted
 from common.errors import PodiumError, reading
@@ -26,10 +26,10 @@ class About(BaseModel):
     """The metadata of an exported file; see Exported."""
 
     version: int
-    competition: str
-    run: str
-    how: str
-    class_names: Annotated[list[str], Field(min_length=1)]
+    competition: Text
+    run: Text
+    how: Text
+    class_names: Annotated[list[Text], Field(min_length=1)]
     preprocessing: Preprocessing
     submission: dict[str, Any]  # {}: there is none to predict by
     service: Part | None
@@ -161,6 +161,7 @@ def about_of(path: Path, found: Mapping[str, str]) -> dict[str, Any]:
     trust.check({"preprocessing": about["preprocessing"]}, path)
     with reading(path):
         check({"picture": about["preprocessing"].get("picture")})
+        check_picture(about["preprocessing"])
     return about
 
 

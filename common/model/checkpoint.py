@@ -1,12 +1,17 @@
 """The one reader of checkpoints: tensors and plain values, never code."""
 
+import inspect
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, Field
+from torch import nn
 
-from common.config.shape import Part
+from common.config.shape import Part, Text, check_shape
 from common.data.preprocessing import Preprocessing
 from common.errors import PodiumError
 
@@ -14,8 +19,12 @@ from common.errors import PodiumError
 class Known(BaseModel):
     """What is taken of any checkpoint's `hyper_parameters`."""
 
-    class_names: Annotated[list[str], Field(min_length=1)]
+    class_names: Annotated[list[Text], Field(min_length=1)]
     levels: dict[str, list[int]] | None = None
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(allow_inf_nan=False, gt=0)]
 
 
 class HyperParameters(Known):
@@ -26,10 +35,64 @@ class HyperParameters(Known):
     optimizer: Part
     schedule: Part | None = None
     preprocessing: Preprocessing
-    mean: Annotated[list[float], Field(min_length=1, max_length=3)] = [0.5]
-    std: Annotated[list[float], Field(min_length=1, max_length=3)] = [0.5]
+    mean: Annotated[list[Finite], Field(min_length=1, max_length=3)] = [0.5]
+    std: Annotated[list[Positive], Field(min_length=1, max_length=3)] = [0.5]
     levels: dict[str, list[int]] = {}
     seed: int = 0
+
+
+def check_hyper_parameters(known: dict[str, Any], module: type, file: Path) -> None:
+    """Raise PodiumError for hyperparameters that are not of our shape, or that the module does not take."""
+    check_shape(dict(known), HyperParameters, file)
+    taken = {
+        name
+        for base in module.__mro__
+        if "__init__" in vars(base)
+        for name in inspect.signature(vars(base)["__init__"]).parameters
+    } - {"self", "args", "kwargs"}
+    for key in known:
+        if key not in taken:
+            raise PodiumError(f"{file}: hyper_parameters.{key} is none that {module.__name__} takes")
+    channels = known["preprocessing"]["channels"]
+    for key in ("mean", "std"):
+        if len(known.get(key, [0])) not in (1, channels):
+            raise PodiumError(
+                f"{file}: {key} must be one value or one a channel ({channels}), got {known[key]}"
+            )
+
+
+@contextmanager
+def no_larger_than(state: Mapping[str, Any]) -> Iterator[None]:
+    """Raise PodiumError where a network is built inside that is much larger than the weights it is to hold.
+
+    Parameters are looked at as they are registered, before they are filled: what is only reserved takes no memory.
+    """
+    tensors = [tensor for tensor in state.values() if isinstance(tensor, torch.Tensor)]
+    most, many = 4 * sum(tensor.numel() for tensor in tensors) + 2**24, 4 * len(tensors) + 1000
+    here, numbers, count = threading.get_ident(), 0, 0
+
+    def registered(module: nn.Module, name: str, value: Any) -> None:
+        nonlocal numbers, count
+        if threading.get_ident() != here or value is None:
+            return
+        if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
+            return
+        numbers, count = numbers + value.numel(), count + 1
+        if numbers > most or count > many:
+            raise PodiumError(
+                f"model: it is larger than the weights of the checkpoint: {name} {tuple(value.shape)} of a "
+                f"{type(module).__name__} is one too many"
+            )
+
+    hooks = [
+        nn.modules.module.register_module_parameter_registration_hook(registered),
+        nn.modules.module.register_module_buffer_registration_hook(registered),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def load_checkpoint(path: Path, *required: str, key: str = "") -> dict[str, Any]:

@@ -103,6 +103,8 @@ def check_parents(parents: Mapping[str, Tensor], num_classes: int, key: str = "l
         if parent.min() < 0:
             leaf = int(parent.argmin())
             raise PodiumError(f"{its}: leaf class {leaf} has no parent ({int(parent[leaf])})")
+        if parent.max() >= num_classes:
+            raise PodiumError(f"{its}: class {int(parent.max())}, but there are only {num_classes} leaves")
         sizes[level] = int(parent.max()) + 1
         empty = sorted(set(range(sizes[level])) - set(parent.tolist()))
         if empty:

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,17 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common import trust
 from common.config.shape import check_shape
 from common.errors import PodiumError, reading
 from common.files import make_folder, write_text, written
-from common.run import shapes
+from common.run import plain_yaml, shapes
 
 RUNS = Path("runs")
 DATA = Path("data")  # what is made of a competition's data, or drawn in their place
-LARGEST, MOST, DEEPEST = 2_000_000, 1_000_000, 60  # bytes, values and levels of a config.yaml
+LARGEST = 2_000_000  # bytes of a config.yaml
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 
@@ -101,39 +98,9 @@ def load_config(run: Path, shape: Any = shapes.Config) -> dict[str, Any]:
     with reading(path):
         if path.stat().st_size > LARGEST:
             raise PodiumError(f"larger than {LARGEST:,} bytes")
-        text = path.read_text(encoding="utf-8")
-        _check_brackets(text)
-        found = yaml.safe_load(text)
-        _check_size(found)
+        found = plain_yaml.load(path.read_text(encoding="utf-8"))
         check_shape(found, shape, path)
     return found
-
-
-def _check_brackets(text: str) -> None:
-    """Raise PodiumError for brackets in brackets without end, over which the reader of YAML takes minutes."""
-    depth = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth += 1 if bracket in "[{" else -1
-        if depth > 10 * DEEPEST:  # text may hold some too
-            raise PodiumError(f"more than {DEEPEST} levels")
-
-
-def _check_size(value: Any) -> None:
-    """Raise PodiumError where aliases make a small file a large value, or one without end."""
-    layer, count = [value], 0
-    for _ in range(DEEPEST):
-        layer = [
-            child
-            for node in layer
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        count += len(layer)
-        if not layer:
-            return
-        if count > MOST:
-            break
-    raise PodiumError(f"more than {MOST:,} values, or more than {DEEPEST} levels")
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -152,7 +119,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write `config.yaml`, the keys of a single call left out."""
     kept = {key: value for key, value in config.items() if key not in PER_CALL}
-    write_text(folder / "config.yaml", yaml.safe_dump(kept, allow_unicode=True, sort_keys=False))
+    write_text(folder / "config.yaml", plain_yaml.dump(kept))
 
 
 def write_json(path: Path, value: Any) -> None:

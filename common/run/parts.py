@@ -9,10 +9,10 @@ from pytorch_lightning.callbacks import Callback
 from common import trust
 from common.build import build
 from common.config.check import check
-from common.config.shape import check_shape
+from common.data.images import check_picture
 from common.data.module import ImageData
 from common.errors import reading
-from common.model.checkpoint import HyperParameters, load_checkpoint
+from common.model.checkpoint import check_hyper_parameters, load_checkpoint, no_larger_than
 from common.model.classifier import ImageClassifier
 from common.run import folder as folders
 from common.run import shapes, stages, trial
@@ -66,12 +66,16 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     """
     said = checkpoint.parent / "config.yaml"
     check_received(config, said)
-    known = load_checkpoint(checkpoint, "state_dict", "hyper_parameters")["hyper_parameters"]
-    check_shape(dict(known), HyperParameters, checkpoint)
-    trust.check(known, checkpoint)
-    with reading(checkpoint):
-        check({key: known[key] for key in ("model", "loss", "optimizer", "schedule") if known.get(key)})
+    content = load_checkpoint(checkpoint, "state_dict", "hyper_parameters")
+    known = content["hyper_parameters"]
+    with reading(said):
         module_class: Any = trust.resolve(config["module"]["_target_"], "module")
+    check_hyper_parameters(known, module_class, checkpoint)
+    trust.check(known, checkpoint)
+    with reading(checkpoint), no_larger_than(content["state_dict"]):
+        check({key: known[key] for key in ("model", "loss", "optimizer", "schedule") if known.get(key)})
+        check({"picture": known["preprocessing"].get("picture")})
+        check_picture(known["preprocessing"])
         module: ImageClassifier = module_class.load_from_checkpoint(
             checkpoint, map_location="cpu", weights_only=True, model=_from_scratch(known["model"])
         )

@@ -16,8 +16,10 @@ import yaml
 
 from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
+from common.run import plain_yaml
 
-DAMAGED = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # what readers raise for a damaged file
+# what readers raise for a damaged file
+DAMAGED = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, PodiumError)
 T = TypeVar("T")
 
 
@@ -190,7 +192,7 @@ def read_results(run: Path) -> Results:
     ]
     blend: dict[str, Any] = _attempt(run / "blend.json", _mapping, {}, notes)
     config: dict[str, Any] = _attempt(
-        run / "config.yaml", lambda _: _as_mapping(yaml.safe_load(config_text)), {}, notes
+        run / "config.yaml", lambda _: _as_mapping(plain_yaml.load(config_text)), {}, notes
     )
     order = {name: at for at, name in enumerate(_section(config, "stages"))}
     return Results(

@@ -414,6 +414,7 @@ HYPER = [
     ("hyper_parameters.class_names", "bar"),
     ("hyper_parameters.class_names", ["bar"]),
     ("hyper_parameters.class_names", [1, 2, 3, 4]),
+    ("hyper_parameters.class_names", ["a", "b", "c", "\ud800"]),
     ("hyper_parameters.preprocessing", None),
     ("hyper_parameters.preprocessing", {}),
     ("hyper_parameters.preprocessing.size", [10**9, 10**9]),
@@ -432,8 +433,14 @@ HYPER = [
     ("hyper_parameters.model.no_such_key", 1),
     ("hyper_parameters.mean", [0.5, 0.5]),
     ("hyper_parameters.mean", "grey"),
+    ("hyper_parameters.mean", [float("nan")]),
+    ("hyper_parameters.std", [0.0]),
+    ("hyper_parameters.std", [0.5, 0.5, 0.5]),
+    ("hyper_parameters._instantiator", "os.system"),
+    ("hyper_parameters.no_such_key", 1),
     ("hyper_parameters.std", []),
     ("hyper_parameters.levels", {"group": [0]}),
+    ("hyper_parameters.levels", {"group": [0, 1, 2, 99_999_999_999]}),
     ("hyper_parameters.levels", {"group": ["a", "b", "c", "d"]}),
     ("hyper_parameters.seed", "x"),
 ]
@@ -524,6 +531,8 @@ ABOUT = [
     ("class_names", "[]"),
     ("class_names", '["bar"]'),
     ("class_names", "[1, 2, 3, 4]"),
+    ("class_names", r'["a", "b", "c", "\ud800"]'),
+    ("how", r'"\ud800"'),
     ("preprocessing", "[]"),
     ("preprocessing", "{}"),
     ("preprocessing.size", [10**9, 10**9]),
@@ -564,6 +573,26 @@ def test_metadata_that_do_not_fit_are_named(key, value, model, root, tmp_path, c
     path = model(**{key: value})
     for verb in ("predict", "serve"):
         refused(verb, path, root, tmp_path, capsys, path)
+
+
+NO_PICTURES = [
+    {"_target_": "common.callbacks.tta.Mirrored"},
+    {"_target_": "common.callbacks.tta_scales.Pyramid", "scales": [1e9]},
+    {"_target_": "common.callbacks.tta_scales.RandomCrops", "count": 10**9},
+    {"_target_": "common.model.frozen_features.FromFeatures"},
+    {"_target_": "competitions.garbage.pictures.StretchedCentre", "size": 100_000},
+    {"_target_": "tests.toys.Fails"},
+]
+
+
+@pytest.mark.parametrize("part", NO_PICTURES, ids=lambda part: part["_target_"])
+def test_what_makes_no_picture_is_refused_when_the_file_is_loaded(part, model, run, root, tmp_path, capsys):
+    whole = json.loads({prop.key: prop.value for prop in onnx.load(model()).metadata_props}["preprocessing"])
+    path = model(preprocessing=json.dumps({**whole, "picture": part}))
+    for verb in ("predict", "serve"):
+        refused(verb, path, root, tmp_path, capsys, path, "picture")
+    rewrite(run / JOB / "best.ckpt", lambda c: put(c, "hyper_parameters.preprocessing.picture", part))
+    refused("predict", run, root, tmp_path, capsys, "best.ckpt", "picture")
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut", "pickled"])
