@@ -39,9 +39,9 @@ def let_waiting_threads_sleep() -> None:
     """Let OpenMP's threads sleep soon while they wait for each other; for what is imported after this.
 
     By default those of GNU's library spin at full speed for long. Beside other work on the same cores they then wait
-    for threads that do not run because others spin. With a short spin a training alone is as fast, and two at a time are
-    twice as fast; without any (OMP_WAIT_POLICY=PASSIVE) a training alone lost some per cent. Whoever has settled it by
-    one of these variables is left alone.
+    for threads that do not run because others spin. With a short spin a training alone is as fast, and two at a time
+    are twice as fast; without any (OMP_WAIT_POLICY=PASSIVE) one alone lost some per cent. Whoever has settled it by one
+    of these variables is left alone.
     """
     if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
         os.environ["GOMP_SPINCOUNT"] = "1000"

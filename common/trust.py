@@ -306,7 +306,10 @@ def _arity(kind: type) -> int | None:
 
 
 def _takes_pictures(kind: type) -> bool:
-    from common.data.images import Image  # which imports this
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
 
     call: Any = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
     known = inspect.signature(call, eval_str=True)
