@@ -309,13 +309,11 @@ def _takes_pictures(kind: type) -> bool:
     import numpy as np
     from numpy.typing import NDArray
 
-    Image = NDArray[np.uint8]
-
+    picture = NDArray[np.uint8]  # `Image` of common/data/images.py, which imports this
     call: Any = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
     known = inspect.signature(call, eval_str=True)
-    return known.return_annotation == Image and [one.annotation for one in known.parameters.values()][1:] == [
-        Image
-    ]
+    given = [one.annotation for one in known.parameters.values()][1:]
+    return known.return_annotation == picture and given == [picture]
 
 
 def _parts(node: Any, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
