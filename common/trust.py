@@ -31,6 +31,7 @@ from common.errors import PodiumError, reading
 FILE = Path(__file__).resolve().parents[1] / "conf" / "trust.yaml"
 VARIABLE = "PODIUM_TRUST"
 HOME = ("common", "competitions")
+PATH = re.compile(r"\w+(\.\w+)+")  # of a target
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def resolve(target: Any, kind: str = "part") -> Any:
 
     Raises Refused, before anything is imported where the path alone tells, and PodiumError for what is not there.
     """
-    if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)+", target):
+    if not isinstance(target, str) or not PATH.fullmatch(target):
         raise PodiumError(f"_target_ must be a dotted path such as package.module.Name, got {target!r}")
     trusted = names()
     if target in trusted:
@@ -203,6 +204,7 @@ def own(config: Any) -> list[str]:
                 further.append(target)
         if part.get("_partial_") and isinstance(target, str):
             further.append(target)
+    further = [target for target in further if PATH.fullmatch(target)]  # no other is ever resolved
     _named.update(further)
     return sorted({*further})
 

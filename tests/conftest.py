@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import common  # noqa: F401
+from common import trust
 
 # Hypothesis by itself fails an example that takes 0.2 s, as on a busy machine any does.
 settings.register_profile("podium", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -81,6 +82,13 @@ def one_thread():
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def forget_trust():
+    """What a test's own configurations name is not trusted in others."""
+    with trust.scope():
+        yield
 
 
 @pytest.fixture
