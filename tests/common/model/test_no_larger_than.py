@@ -27,4 +27,5 @@ def test_it_is_refused_before_its_memory_is_taken(build):
 
 def test_what_fits_is_built():
     with no_larger_than(nn.Linear(2, 2).state_dict()):
-        nn.Linear(2, 2)
+        made = nn.Linear(2, 2)
+    assert made.weight.shape == (2, 2)

@@ -112,7 +112,7 @@ def test_who_waits_for_company_in_vain_is_answered_alone(gate, after_many, monke
 
 def test_who_comes_later_waits_for_nobody(after_many, clock):
     clock.now += 10 * PATIENCE
-    after_many.submit([pictures(1)[0]]).result(PATIENCE)
+    assert after_many.submit([pictures(1)[0]]).result(PATIENCE).shape == (3,)
 
 
 def test_at_the_end_nobody_waits_for_company(after_many):
