@@ -1,6 +1,7 @@
 """ClassWeights: images of rare classes count more."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -38,13 +39,15 @@ class ClassWeights(pl.Callback):
         self.weights = torch.from_numpy(effective_number_weights(counts, self.beta)).float()
 
     def wrap(self, seams: Seams) -> Seams:
-        def loss(outputs: Outputs, target: Tensor) -> Tensor:
-            losses = seams.loss(outputs, target)
-            self.weights = weights = self.weights.to(losses.device)
-            soft = target.is_floating_point()
-            return losses * (target.to(weights.dtype) @ weights if soft else weights[target])
+        def weighted(losses: Callable[[Outputs, Tensor], Tensor]) -> Callable[[Outputs, Tensor], Tensor]:
+            return lambda outputs, target: losses(outputs, target) * self._of(target)
 
-        return replace(seams, loss=loss)
+        return replace(seams, loss=weighted(seams.loss), floor=weighted(seams.floor))
+
+    def _of(self, target: Tensor) -> Tensor:
+        """The weight of each image, float (B,)."""
+        self.weights = weights = self.weights.to(target.device)
+        return target.to(weights.dtype) @ weights if target.is_floating_point() else weights[target]
 
 
 def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:

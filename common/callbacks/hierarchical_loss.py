@@ -59,14 +59,19 @@ class HierarchicalLoss(pl.Callback):
                     "callbacks.hierarchical_loss needs a network with one head per level, but this one returns a "
                     "single set of logits: choose model=timm_levels, or callbacks.hierarchical_loss=null"
                 )
-            parents = self.parents or {
-                level: parent for level, parent in seams.parents.items() if level in outputs
-            }
+            parents = self._parents_of(seams, outputs)
             losses = hierarchical_loss(outputs, target, parents, self._weights_of(outputs), seams.loss)
             self._count(losses, list(outputs))
             return losses["loss"]
 
-        return replace(seams, loss=loss)
+        def floor(outputs: Outputs, target: Tensor) -> Tensor:
+            parents = self._parents_of(seams, outputs)
+            return hierarchical_loss(outputs, target, parents, self._weights_of(outputs), seams.floor)["loss"]
+
+        return replace(seams, loss=loss, floor=floor)
+
+    def _parents_of(self, seams: Seams, outputs: dict[str, Any]) -> dict[str, Tensor]:
+        return self.parents or {level: parent for level, parent in seams.parents.items() if level in outputs}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.names:

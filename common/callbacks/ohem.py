@@ -1,6 +1,7 @@
 """OHEM: train on the hardest images of each batch."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytorch_lightning as pl
@@ -11,13 +12,16 @@ from common.model.seams import Seams
 
 
 class OHEM(pl.Callback):
-    """Online hard example mining: only the largest losses of a batch are averaged.
+    """Online hard example mining: only the losses of a batch's hardest images are averaged.
+
+    Hardest are those whose loss exceeds most what a perfect prediction would cost: the cross-entropy with a mixed or
+    smoothed target has the target's own entropy in it, which is no mistake. With plain labels that is the largest loss.
 
     Source: Shrivastava, Gupta, Girshick, «Training Region-based Object Detectors with Online Hard Example Mining»,
     CVPR 2016.
 
     Args:
-        keep: share of the batch that is kept, in (0, 1]; at least one image.
+        keep: share of the batch that is kept, in (0, 1], rounded up to whole images.
         start_epoch: until then the whole batch counts, ≥ 0.
     """
 
@@ -32,13 +36,15 @@ class OHEM(pl.Callback):
         self.trainer = trainer
 
     def wrap(self, seams: Seams) -> Seams:
-        def reduce(losses: Tensor) -> Tensor:
-            active = self.trainer is None or self.trainer.current_epoch >= self.start_epoch
-            return seams.reduce(hardest(losses, self.keep) if active else losses)
+        def reduce(losses: Tensor, excess: Callable[[], Tensor] | None = None) -> Tensor:
+            if self.trainer is not None and self.trainer.current_epoch < self.start_epoch:
+                return seams.reduce(losses, excess)
+            return seams.reduce(hardest(losses, self.keep, None if excess is None else excess()))
 
         return replace(seams, reduce=reduce)
 
 
-def hardest(losses: Tensor, keep: float) -> Tensor:
-    """The ⌈keep · B⌉ largest of the losses (B,), largest first."""
-    return losses.topk(math.ceil(keep * len(losses))).values
+def hardest(losses: Tensor, keep: float, excess: Tensor | None = None) -> Tensor:
+    """Of the losses (B,) the ⌈keep · B⌉ whose excess (B,) is largest, these first; None: whose loss is."""
+    count = math.ceil(round(keep * len(losses), 6))  # 0.55 · 100 is a little more than 55 in binary
+    return losses[(losses if excess is None else excess).topk(count).indices]

@@ -21,7 +21,7 @@ class SeedSteps(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        seed = view_key(self.seed + trainer.global_rank, trainer.current_epoch, batch_idx)
+        seed = view_key(self.seed, trainer.current_epoch, batch_idx + (trainer.global_rank << 32))
         torch.default_generator.manual_seed(seed)  # a hundred times faster than torch.manual_seed
         if pl_module.device.type == "cuda":
             torch.cuda.manual_seed(seed)

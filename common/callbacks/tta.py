@@ -125,6 +125,8 @@ class Cropped:
 class Moved:
     """Shift, scale and turn about the centre; what comes in at the border has the value of the nearest edge.
 
+    Right angles stay right ones, whatever the picture's sides.
+
     Args:
         x, y: shift to the right and down, share of width and height.
         scale: > 1 enlarges.
@@ -135,13 +137,14 @@ class Moved:
         if scale <= 0:
             raise PodiumError(f"callbacks.tta: scale must be positive, got {scale}")
         angle = torch.deg2rad(torch.tensor(float(rotate)))
-        cos, sin = (angle.cos() / scale).item(), (angle.sin() / scale).item()
-        # grid_sample asks where an output pixel comes from: the inverse of the movement, in units of half a side
-        self.theta = torch.tensor(
-            [[cos, -sin, -2 * x * cos + 2 * y * sin], [sin, cos, -2 * x * sin - 2 * y * cos]]
-        )
+        self.cos, self.sin = (angle.cos() / scale).item(), (angle.sin() / scale).item()
+        self.x, self.y = 2 * x, 2 * y
 
     def __call__(self, images: Tensor) -> Tensor:
-        theta = self.theta.to(images).expand(len(images), 2, 3)
+        # grid_sample asks where an output pixel comes from: the inverse of the movement, in units of half a side
+        aspect = images.shape[-2] / images.shape[-1]
+        (a, b), (c, d) = (self.cos, -self.sin * aspect), (self.sin / aspect, self.cos)
+        rows = [[a, b, -a * self.x - b * self.y], [c, d, -c * self.x - d * self.y]]
+        theta = torch.tensor(rows).to(images).expand(len(images), 2, 3)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

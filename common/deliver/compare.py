@@ -17,7 +17,7 @@ FILES = {PROGRAM: "model.pt2", ONNX: "model.onnx", INT8: "model_int8.onnx"}
 
 TOLERANCE = 1e-4  # of a probability
 TIE = 1e-3  # another class may seem the best if it is expected to be as probable but for this share
-ROUNDS, WARM_UP = 5, 3
+ROUNDS, WARM_UP = 9, 3
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,39 @@ def in_batches(predict: Predict, images: np.ndarray, batch_size: int) -> np.ndar
     return np.concatenate([predict(images[start : start + batch_size]) for start in starts])
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one picture and of a batch, the median of each round."""
+
+    single: list[float]
+    batch: list[float]
+    batch_size: int
+
+    @property
+    def milliseconds(self) -> float:
+        """Of one picture."""
+        return 1000 * median(self.single)
+
+    @property
+    def images_per_second(self) -> float:
+        """In batches."""
+        return self.batch_size / median(self.batch)
+
+
+def gain(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
+    """How many times as fast: median and 96 % interval of the ratio, by rounds that were timed beside each other.
+
+    The interval is that of the sign test, from the second lowest of nine ratios to the second highest: other work on
+    the machine makes it wider, and moves no end of it by making a single round slow.
+    """
+    ratios = sorted(one / other for one, other in zip(slow, fast, strict=True))
+    return median(ratios), ratios[1], ratios[-2]
+
+
 def speeds(
     forms: Mapping[str, Predict], images: np.ndarray, seconds: float, batch_size: int = 32
-) -> dict[str, tuple[float, float]]:
-    """form → (median milliseconds of one picture, images a second in batches); in turns, so that all see one machine.
+) -> dict[str, Speed]:
+    """form → its speed; in nine rounds in which each has its turn, so that all see one machine.
 
     images: of which the first are taken, again and again. seconds: of each form, for both together.
     """
@@ -71,16 +100,16 @@ def speeds(
             predict(many)
     for _ in range(ROUNDS):
         for name, predict in forms.items():
-            singles[name] += _timed(predict, one, seconds / 2 / ROUNDS)
-            batches[name] += _timed(predict, many, seconds / 2 / ROUNDS)
-    return {name: (1000 * median(singles[name]), batch_size / median(batches[name])) for name in forms}
+            singles[name].append(_timed(predict, one, seconds / 2 / ROUNDS))
+            batches[name].append(_timed(predict, many, seconds / 2 / ROUNDS))
+    return {name: Speed(singles[name], batches[name], batch_size) for name in forms}
 
 
-def _timed(predict: Predict, images: np.ndarray, seconds: float) -> list[float]:
-    """Seconds of each call, until so many are over; one call at least."""
+def _timed(predict: Predict, images: np.ndarray, seconds: float) -> float:
+    """Median of the seconds of a call, called until so many are over; one call at least."""
     taken: list[float] = []
     while sum(taken) < seconds:
         start = time.perf_counter()
         predict(images)
         taken.append(time.perf_counter() - start)
-    return taken
+    return median(taken)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.activity import Activity
 from common.deliver.compare import COMPILED, EAGER, FILES, INT8, ONNX, PROGRAM, Predict
 from common.deliver.exported import Exported, first_line
-from common.deliver.graph import PixelsToProbabilities, trace, write_onnx, write_program
+from common.deliver.graph import PixelsToProbabilities, plain_layout, trace, write_onnx, write_program
 from common.deliver.quantise import quantise
 from common.run.ensemble import Ensemble
 
@@ -60,7 +60,8 @@ def _compiled(model: nn.Module, preprocessing: dict[str, Any], batch_size: int) 
 
     def predict(images: np.ndarray) -> np.ndarray:
         whole = images if len(images) == 1 else np.resize(images, (batch_size, *images.shape[1:]))
-        return call(whole)[: len(images)]
+        with plain_layout(model):
+            return call(whole)[: len(images)]
 
     try:
         for count in (1, batch_size):

@@ -3,7 +3,8 @@
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,6 @@ class PixelsToProbabilities(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.mean = mean
-        for member in members:  # the layout of memory is the business of what runs the graph
-            member.memory_format = torch.contiguous_format
         for part in self.modules():
             if hasattr(part, "set_swish"):  # EfficientNet's: that which saves memory in training has no graph
                 part.set_swish(memory_efficient=False)  # type: ignore[operator]
@@ -45,11 +44,25 @@ class PixelsToProbabilities(nn.Module):
         return stack.clamp_min(torch.finfo(stack.dtype).tiny).log().mean(dim=0).softmax(dim=1)
 
 
+@contextmanager
+def plain_layout(model: nn.Module) -> Iterator[None]:
+    """In a graph the layout of memory is the business of what runs it; the models have theirs again afterwards."""
+    members = [part for part in model.modules() if isinstance(part, ImageClassifier)]
+    before = [member.memory_format for member in members]
+    try:
+        for member in members:
+            member.memory_format = torch.contiguous_format
+        yield
+    finally:
+        for member, layout in zip(members, before, strict=True):
+            member.memory_format = layout
+
+
 def trace(model: nn.Module, preprocessing: Mapping[str, Any]) -> ExportedProgram:
     """The graph of a model of uint8 (N, H, W, C), for pictures of this preprocessing and any N ≥ 1."""
     height, width = preprocessing["size"]
     example = torch.zeros(2, height, width, preprocessing["channels"], dtype=torch.uint8)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet(), plain_layout(model):
         return torch.export.export(model.eval(), (example,), dynamic_shapes={"image": {0: Dim("batch")}})
 
 

@@ -1,6 +1,8 @@
 """ImageClassifier: the LightningModule of every competition."""
 
+import inspect
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -16,6 +18,7 @@ from common.model import deferred
 from common.model.frozen_features import FromFeatures
 from common.model.hierarchy import as_parents, check_parents, levels_of
 from common.model.level_metrics import LevelMetrics
+from common.model.losses import least
 from common.model.margins import NormFace
 from common.model.metrics import ValidationMetrics
 from common.model.optimizers import build_optimizer
@@ -105,10 +108,11 @@ class ImageClassifier(pl.LightningModule):
         return Seams(
             target=lambda batch: batch["label"],
             loss=lambda outputs, target: deferred.losses(self.loss_fn, leaf(outputs), target),
-            reduce=torch.mean,
+            reduce=lambda losses, excess=None: losses.mean(),
             probabilities=lambda outputs: leaf(outputs).float().softmax(dim=1),
             predict=lambda images: self.seams.probabilities(self(images)),
             parents=self.parents,
+            floor=lambda outputs, target: least(self.loss_fn, target, leaf(outputs).shape[-1]),
         )
 
     # One step -----------------------------------------------------------------------------------------------
@@ -119,8 +123,9 @@ class ImageClassifier(pl.LightningModule):
         return self.net(normalised.contiguous(memory_format=self.memory_format))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses = self.seams.loss(self._outputs(batch), self.seams.target(batch))
-        loss = self.seams.reduce(losses)
+        outputs, target = self._outputs(batch), self.seams.target(batch)
+        losses = self.seams.loss(outputs, target)
+        loss = self.seams.reduce(losses, lambda: losses.detach() - self.seams.floor(outputs, target))
         self.loss_sum = self.loss_sum + loss.detach()
         self.loss_steps += 1
         return loss
@@ -194,14 +199,24 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.hparams["optimizer"], self)
-        scheduler = LambdaLR(optimizer, self._rate_factor)
+        # asked for each group of parameters, answered once a step: processes send each other what it is
+        rate_factor = lru_cache(1)(self._rate_factor)
+        scheduler = LambdaLR(
+            optimizer, lambda step: rate_factor(step)
+        )  # a function is not put into checkpoints
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _rate_factor(self, _: int) -> float:
-        progress = self.progress()
-        if self.trainer.world_size > 1:  # clocks differ between processes, and their weights must not
-            progress = self.trainer.strategy.broadcast(progress)
-        return self.schedule(*progress)
+        trainer: Any = self.trainer
+        progress, steps = self.progress(), trainer.global_step
+        if trainer.world_size > 1 and any(isinstance(one, Timer) for one in trainer.callbacks):
+            progress = trainer.strategy.broadcast(
+                progress
+            )  # clocks differ between processes, weights must not
+        by_step = "step" in inspect.signature(self.schedule).parameters
+        return self.schedule(
+            *progress, **({"step": progress[0] / steps if steps else 0.0} if by_step else {})
+        )
 
     def progress(self) -> tuple[float, float]:
         """(share of the run done in [0, 1], epochs done as a fraction).

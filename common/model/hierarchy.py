@@ -65,7 +65,7 @@ def combine_levels(
     leaves: probabilities (B, K). outputs: level -> logits (B, K_level). powers: level -> >= 0, for every level that
     counts; 1 for all is the product of experts (Hinton 2002).
     """
-    logs = leaves.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    logs = leaves.float().log()  # -inf for 0, which no ancestor makes more of
     for level, power in powers.items():
         above = outputs[level].float().log_softmax(dim=1)
         logs = logs + power * above[:, parents[level].to(above.device)]

@@ -6,6 +6,8 @@ how much, is decided later (a mean, OHEM, a sum over the levels of a hierarchy).
 - (B,) int64, class indices in [0, K), or
 - (B, K) floating point, class probabilities whose rows sum to 1.
 
+A loss may say in `floor(target, K) -> (B,) or (1,)` what a prediction equal to the target costs, see `least`.
+
 All of them compute in float32 at least, under autocast and in bf16 models too.
 
 Smoothing follows `torch.nn.functional.cross_entropy`: `smoothing / K` goes to *every* class, the true one
@@ -40,6 +42,9 @@ class CrossEntropy(nn.Module):
             target = target.to(logits.dtype)
         return F.cross_entropy(logits, target, reduction="none", label_smoothing=self.smoothing)
 
+    def floor(self, target: Tensor, classes: int) -> Tensor:
+        return torch.special.entr(likeness(target, classes, self.smoothing)).sum(-1)
+
 
 class SoftCrossEntropy(nn.Module):
     """Cross-entropy with the probabilities of a teacher, at a temperature.
@@ -61,6 +66,9 @@ class SoftCrossEntropy(nn.Module):
         log_p = (at_least_float32(logits) / self.temperature).log_softmax(-1)
         return -(smoothed(target, log_p) * log_p).sum(-1) * self.temperature**2
 
+    def floor(self, target: Tensor, classes: int) -> Tensor:
+        return torch.special.entr(likeness(target, classes)).sum(-1) * self.temperature**2
+
 
 class KLDivergence(nn.Module):
     """Kullback-Leibler divergence of the prediction from the target, sum_k t_k (log t_k - log p_k) >= 0.
@@ -81,13 +89,16 @@ class KLDivergence(nn.Module):
 
 
 class Focal(nn.Module):
-    """-sum_k t_k alpha_k (1 - p_k)^gamma log p_k: cross-entropy that fades for what is already right.
+    """-alpha sum_k t_k (1 - p_k)^gamma log p_k: cross-entropy that fades for what is already right.
 
     Lin et al. 2017, https://arxiv.org/abs/1708.02002. The factor is taken for each sample, not on the mean of
     a batch.
 
     gamma: >= 0; 0 is cross-entropy.
-    alpha: weight per class, K positive numbers in label order; None weighs all classes 1.
+    alpha: weight per class, K positive numbers in label order; None weighs all classes 1. An image's loss is multiplied
+        by the weight of its own class, or by the mean of the weights under a target of probabilities, before smoothing:
+        so weights change how much an image counts, never what its best prediction is. torch's `weight=` multiplies
+        each class's term of a smoothed target instead, and divides the mean by the sum of weights.
     smoothing: as in `CrossEntropy`.
     """
 
@@ -111,14 +122,42 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         check_target(logits, target)
         log_p = at_least_float32(logits).log_softmax(-1)
-        weight = smoothed(target, log_p, self.smoothing)
-        if self.alpha is not None:
-            if len(self.alpha) != log_p.shape[-1]:
-                raise PodiumError(f"loss.alpha has {len(self.alpha)} weights for {log_p.shape[-1]} classes")
-            weight = weight * self.alpha
         wrong = -torch.expm1(log_p)  # 1 - p, exact where p is near 1
-        # The floor keeps the gradient of a power below 1 finite where p rounds to 1.
-        return -(weight * wrong.clamp_min(1e-12) ** self.gamma * log_p).sum(-1)
+        # The least keeps the gradient of a power below 1 finite where p rounds to 1.
+        terms = smoothed(target, log_p, self.smoothing) * wrong.clamp_min(1e-12) ** self.gamma * log_p
+        return -terms.sum(-1) * self._weight(target, log_p)
+
+    def floor(self, target: Tensor, classes: int) -> Tensor:
+        p = likeness(target, classes, self.smoothing)
+        return (torch.special.entr(p) * (1 - p) ** self.gamma).sum(-1) * self._weight(target, p)
+
+    def _weight(self, target: Tensor, like: Tensor) -> Tensor | float:
+        """Of each image, (B,), by its target before smoothing."""
+        if self.alpha is None:
+            return 1.0
+        if len(self.alpha) != like.shape[-1]:
+            raise PodiumError(f"loss.alpha has {len(self.alpha)} weights for {like.shape[-1]} classes")
+        alpha = self.alpha.to(like.dtype)
+        return target.to(like.dtype) @ alpha if target.is_floating_point() else alpha[target]
+
+
+def least(loss: nn.Module, target: Tensor, classes: int) -> Tensor:
+    """What `loss` is of a prediction equal to the target, float (B,): what of an image's loss is no mistake.
+
+    It is the entropy of a mixed, smoothed or taught target for cross-entropy; 0 for a loss without `floor`. target: as
+    the loss takes it.
+    """
+    floor = getattr(loss, "floor", None)
+    found = torch.zeros(1, device=target.device) if floor is None else floor(target, classes)
+    return found.expand(len(target))
+
+
+def likeness(target: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
+    """The target as smoothed probabilities (B, K) in float32 at least; of labels one row, (1, K), stands for all."""
+    if not target.is_floating_point():
+        target = F.one_hot(target.new_zeros(1), classes).float()
+    target = at_least_float32(target)
+    return smoothed(target, target, smoothing)
 
 
 def smoothed(target: Tensor, like: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -46,6 +46,8 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
     )
     # Some optimizers swallow unknown keys in **kwargs.
     accepted = [name for name in inspect.signature(optimizer).parameters if name not in ("params", "kwargs")]
+    if "degenerated_to_sgd" in accepted:  # without it some rectified Adams of pytorch-optimizer begin uphill
+        arguments.setdefault("degenerated_to_sgd", True)
     for key in arguments:
         if key not in accepted:
             hint = suggest(key, accepted) or f"; it has {listed(accepted)}"

@@ -5,6 +5,8 @@ A schedule is called as `schedule(progress, epoch)`:
 - `progress`, share of the run that is done, in [0, 1]; clipped to it;
 - `epoch`, float, epochs that are done (2.5: halfway through the third).
 
+One with a third parameter `step` is told what share of the run one step is, 0 before the first is done.
+
 It returns a factor of the `optimizer.lr` of each parameter group. It knows neither optimizer nor step count,
 so the same file fits a run of any length, and a resumed run finds its place. Where a schedule has a `warmup`,
 that share of the run rises linearly to the full rate, and what follows is stretched over the rest.
@@ -95,7 +97,8 @@ class Polynomial:
 class OneCycle:
     """Cosine up from `start` to 1, cosine down to `final` (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
 
-    `optimizer.lr` is the peak. Momentum is left alone.
+    `optimizer.lr` is the peak. Momentum is left alone. As torch's OneCycleLR the run's last step has the rate `final`,
+    and the last one that rises has the peak.
     warmup: share of the run that goes up, in (0, 1). start, final: factors at the two ends, >= 0.
     """
 
@@ -109,10 +112,11 @@ class OneCycle:
         _check_factor("start", self.start)
         _check_factor("final", self.final)
 
-    def __call__(self, progress: float, epoch: float) -> float:
-        if progress < self.warmup:
-            return _cosine(self.start, 1, max(progress, 0.0) / self.warmup)
-        return _cosine(1, self.final, _after(progress, self.warmup))
+    def __call__(self, progress: float, epoch: float, step: float = 0.0) -> float:
+        peak = self.warmup - step
+        if progress < peak:
+            return _cosine(self.start, 1, max(progress, 0.0) / peak)
+        return _cosine(1, self.final, _after(progress + step, self.warmup))
 
 
 @dataclass

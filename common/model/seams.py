@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 Batch = dict[str, Tensor]
@@ -19,14 +20,19 @@ class Seams:
     target: batch → int64 (B,) or float (B, K). loss: (outputs, target) → float (B,). reduce: float (B,) → scalar.
     probabilities: the outputs of one pass → float (B, K). predict: images float (B, C, H, W) in [0, 1] → float (B, K),
     over one pass or several. parents: coarser level → parent of each class, int64 (K,); nothing bends these.
+    floor: (outputs, target) → float (B,), the part of a loss that is the target's own entropy and no mistake; what
+    multiplies losses multiplies it too. `reduce` may ask for the excess over it: a function → float (B,).
     """
 
     target: Callable[[Batch], Tensor]
     loss: Callable[[Outputs, Tensor], Tensor]
-    reduce: Callable[[Tensor], Tensor]
+    reduce: Callable[..., Tensor]  # (losses, excess=None)
     probabilities: Callable[[Outputs], Tensor]
     predict: Callable[[Tensor], Tensor]
     parents: Mapping[str, Tensor] = field(default_factory=dict)
+    floor: Callable[[Outputs, Tensor], Tensor] = lambda outputs, target: torch.zeros(
+        len(target), device=target.device
+    )
 
 
 class Wraps(Protocol):

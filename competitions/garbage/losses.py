@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from common.model.losses import CrossEntropy, check_target, smoothed
+from common.model.losses import CrossEntropy, check_target, likeness, smoothed
 from common.model.precision import at_least_float32
 
 EPSILON = 1e-7  # Keras' own, to which probabilities are clipped
@@ -23,6 +23,10 @@ class BinaryOnSoftmax(CrossEntropy):
         p = at_least_float32(logits).softmax(-1).clamp(EPSILON, 1 - EPSILON)
         t = smoothed(target, p, self.smoothing)
         return -(t * p.log() + (1 - t) * torch.log1p(-p)).mean(-1)
+
+    def floor(self, target: Tensor, classes: int) -> Tensor:
+        p = likeness(target, classes, self.smoothing)
+        return (torch.special.entr(p) + torch.special.entr(1 - p)).mean(-1)
 
 
 def binary_accuracy(right: Tensor, probability: Tensor, classes: int) -> float:

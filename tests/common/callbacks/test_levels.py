@@ -92,6 +92,14 @@ def test_each_levels_mean_loss_is_counted_and_survives_a_checkpoint(tmp_path):
         assert float(total / 2) == pytest.approx(float(part.mean()))
 
 
+def test_a_leaf_of_no_probability_stays_so_whatever_its_ancestors_are():
+    """0 · x = 0: the ancestors of the first leaf are all but impossible, and yet it is the only one there is."""
+    leaves = torch.tensor([[1.0, 0.0, 0.0]])
+    above = {"group": torch.tensor([[-100.0, 0.0]])}
+    found = combine_levels(leaves, above, {"group": torch.tensor([0, 1, 1])}, {"group": 1.0})
+    assert found.tolist() == [[1.0, 0.0, 0.0]]
+
+
 @pytest.mark.parametrize("views", [None, {"raw": Raw(), "inverted": Inverted()}])
 @pytest.mark.parametrize("first", [True, False])
 def test_views_are_combined_each_by_itself_whatever_the_order(views, first):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from scipy import ndimage
 
 from common.callbacks.class_weights import ClassWeights, effective_number_weights
 from common.callbacks.hierarchical_loss import HierarchicalLoss
@@ -63,6 +64,11 @@ def batch() -> dict[str, torch.Tensor]:
     }
 
 
+def entropy(target: list[float]) -> float:
+    """What the cross-entropy with a target cannot fall below."""
+    return -sum(t * math.log(t) for t in target if t > 0)
+
+
 @pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=4)))
 def test_every_combination_equals_a_loop_over_images(switches, teacher):
     soft, levels, ohem, tta = switches
@@ -95,12 +101,13 @@ def test_every_combination_equals_a_loop_over_images(switches, teacher):
                 for k, hard in enumerate(one_hot)
             ]
         logs = outputs["label"][row].log_softmax(0)
-        loss = -sum(t * float(logs[k]) for k, t in enumerate(target))
+        loss, floor = -sum(t * float(logs[k]) for k, t in enumerate(target)), entropy(target)
         if levels:
             group_logs = outputs["group"][row].log_softmax(0)
             loss += 0.5 * -sum(t * float(group_logs[PARENTS[k]]) for k, t in enumerate(target))
-        losses.append(loss)
-    kept = sorted(losses, reverse=True)[:3] if ohem else losses
+            floor += 0.5 * entropy([sum(t for k, t in enumerate(target) if PARENTS[k] == g) for g in (0, 1)])
+        losses.append((loss - floor, loss))
+    kept = [loss for _, loss in (sorted(losses, reverse=True)[:3] if ohem else losses)]
     assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
 
     views = [data["image"], 1 - data["image"]] if tta else [data["image"]]
@@ -161,14 +168,17 @@ def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teache
                 x + 0.8 * math.log(count / sum(COUNTS)) for x, count in zip(logits, COUNTS, strict=True)
             ]
         total = math.log(sum(math.exp(x) for x in logits))
-        loss = -sum(t * (x - total) for t, x in zip(target, logits, strict=True))
+        loss, floor = -sum(t * (x - total) for t, x in zip(target, logits, strict=True)), entropy(target)
         if levels:
             group_logs = outputs["group"][row].log_softmax(0)
             loss += 0.5 * -sum(t * float(group_logs[PARENTS[k]]) for k, t in enumerate(target))
+            floor += 0.5 * entropy([sum(t for k, t in enumerate(target) if PARENTS[k] == g) for g in (0, 1)])
         if weights:
-            loss *= sum(t * w for t, w in zip(target, effective_number_weights(COUNTS, 0.9), strict=True))
-        losses.append(loss + (0.3 * pulls[row] if triplet else 0))
-    kept = sorted(losses, reverse=True)[:3]
+            weight = sum(t * w for t, w in zip(target, effective_number_weights(COUNTS, 0.9), strict=True))
+            loss, floor = loss * weight, floor * weight
+        loss += 0.3 * pulls[row] if triplet else 0
+        losses.append((loss - floor, loss))
+    kept = [loss for _, loss in sorted(losses, reverse=True)[:3]]
     assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / 3, rel=1e-5)
 
 
@@ -201,6 +211,38 @@ def test_hardest_equals_sorting():
     losses = torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0])
     for keep, count in [(0.01, 1), (0.2, 1), (0.5, 3), (1.0, 5)]:
         assert hardest(losses, keep).tolist() == sorted(losses.tolist(), reverse=True)[:count]
+
+
+def test_a_share_keeps_as_many_images_as_it_says():
+    """Exactly, in decimal: 0.55 · 100 is a little more than 55 in binary."""
+    for percent in range(1, 101):
+        for images in (1, 7, 32, 100, 1000):
+            kept = len(hardest(torch.arange(float(images)), percent / 100))
+            assert kept == -(-percent * images // 100), (percent, images)
+
+
+def test_ohem_keeps_what_is_wrong_and_not_what_is_mixed():
+    """Half a batch is mixed, and all pictures are predicted about equally well: the entropy of a mix is no mistake."""
+    generator = torch.Generator().manual_seed(0)
+    labels, partner = (torch.randint(4, (1000,), generator=generator) for _ in range(2))
+    mixed = torch.arange(1000) % 2 == 1
+    own = torch.where(mixed, 0.5, 1.0)[:, None]
+    target = own * torch.eye(4)[labels] + (1 - own) * torch.eye(4)[partner]
+    logits = target.clamp_min(0.02).log() + 0.5 * torch.randn(1000, 4, generator=generator)
+    module = classifier()
+    module.compose([OHEM(keep=0.3)])
+    seams = module.seams
+    losses = seams.loss({"label": logits}, target)
+    loss = seams.reduce(
+        losses.requires_grad_(), lambda: losses.detach() - seams.floor({"label": logits}, target)
+    )
+    (gradient,) = torch.autograd.grad(loss, losses)
+    kept = gradient > 0
+    excess = (target * (target.clamp_min(1e-30).log() - logits.log_softmax(1))).sum(1)  # the KL divergence
+    assert kept.sum() == 300 and kept.nonzero()[:, 0].tolist() == sorted(excess.topk(300).indices.tolist())
+    by_loss = torch.zeros(1000, dtype=torch.bool)
+    by_loss[losses.detach().topk(300).indices] = True
+    assert mixed[by_loss].float().mean() > mixed[kept].float().mean() + 0.15
 
 
 def test_ohem_learns_from_the_kept_images_only():
@@ -246,6 +288,25 @@ def test_views_keep_shape_and_a_centred_crop_is_the_centre_enlarged():
     flat = torch.zeros(1, 1, 20, 20)
     flat[..., 2:18, 2:18] = 1
     assert Cropped(0.1)(flat).min() > 0.999
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (12, 30), (30, 12)])
+def test_a_turned_picture_is_not_sheared(sides):
+    """Against scipy's rotation by pixels, away from the border; and a right angle moves whole pixels."""
+    picture = torch.rand(1, 1, *sides, generator=torch.Generator().manual_seed(0))
+    picture = torch.nn.functional.avg_pool2d(picture, 3, 1, 1)
+    ours = Moved(rotate=20)(picture)[0, 0].numpy()
+    theirs = ndimage.rotate(picture[0, 0].numpy(), 20, reshape=False, order=1, mode="nearest")
+    np.testing.assert_allclose(ours[2:-2, 2:-2], theirs[2:-2, 2:-2], atol=1e-4)
+    turned = Moved(rotate=90)(picture)
+    side, (height, width) = min(sides), sides
+    middle = (
+        slice(None),
+        slice(None),
+        slice((height - side) // 2, (height + side) // 2),
+        slice((width - side) // 2, (width + side) // 2),
+    )
+    torch.testing.assert_close(turned[middle], picture[middle].rot90(1, (-2, -1)), atol=1e-4, rtol=0)
 
 
 def test_moved_shifts_by_whole_pixels_and_turns_counter_clockwise():

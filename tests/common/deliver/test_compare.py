@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.deliver.compare import TIE, TOLERANCE, in_batches, parity, speeds
+from common.deliver.compare import TIE, TOLERANCE, gain, in_batches, parity, speeds
 
 
 def random_probabilities(count: int = 6, classes: int = 5) -> np.ndarray:
@@ -64,4 +64,21 @@ def test_speeds_are_those_of_the_clock(monkeypatch):
 
     images = np.zeros((2, 1, 1, 1), np.uint8)
     found = speeds({"slow": takes(2), "fast": takes(1)}, images, seconds=0.2, batch_size=4)
-    assert found["slow"] == pytest.approx((2, 500)) and found["fast"] == pytest.approx((1, 1000))
+    slow, fast = found["slow"], found["fast"]
+    assert (slow.milliseconds, slow.images_per_second) == pytest.approx((2, 500))
+    assert (fast.milliseconds, fast.images_per_second) == pytest.approx((1, 1000))
+    assert gain(slow.single, fast.single) == pytest.approx((2, 2, 2))
+
+
+def test_other_work_does_not_turn_a_verdict():
+    """Machines that are slow for some rounds, nine of them: a form 1.2 times as fast stays so, an equal one unsure."""
+    rng = np.random.default_rng(0)
+    surely = {1.0: 0, 1.2: 0}
+    for _ in range(500):
+        for times in surely:
+            slow = 1 + 0.02 * rng.standard_normal(9)
+            fast = (1 + 0.02 * rng.standard_normal(9)) / times
+            busy = rng.integers(9)  # other work falls into one round, on either of the two
+            (slow if rng.random() < 0.5 else fast)[busy] *= 5
+            surely[times] += gain(slow.tolist(), fast.tolist())[1] > 1
+    assert surely[1.2] == 500 and surely[1.0] < 0.06 * 500

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import common
 from common.errors import PodiumError
-from common.model.losses import CrossEntropy, Focal, KLDivergence, SoftCrossEntropy, smoothed
+from common.model.losses import CrossEntropy, Focal, KLDivergence, SoftCrossEntropy, least, smoothed
 
 LOSSES = [
     CrossEntropy(),
@@ -48,6 +48,8 @@ def loss_by_hand(loss, logits: Tensor, target: Tensor) -> list[float]:
     for row, t in zip(logits.tolist(), target.tolist(), strict=True):
         if isinstance(t, int):
             t = [float(k == t) for k in range(len(row))]
+        alpha = getattr(loss, "alpha", None)
+        weight = 1.0 if alpha is None else sum(x * w for x, w in zip(t, alpha.tolist(), strict=True))
         s = getattr(loss, "smoothing", 0.0)
         t = [(1 - s) * x + s / len(row) for x in t]
         temperature = getattr(loss, "temperature", 1.0)
@@ -58,10 +60,9 @@ def loss_by_hand(loss, logits: Tensor, target: Tensor) -> list[float]:
             if isinstance(loss, KLDivergence) and t[k] > 0:
                 term += t[k] * math.log(t[k])
             if isinstance(loss, Focal):
-                alpha = 1.0 if loss.alpha is None else loss.alpha[k].item()
-                term *= alpha * (1 - p[k]) ** loss.gamma
+                term *= (1 - p[k]) ** loss.gamma
             value += term
-        values.append(value * temperature**2)
+        values.append(value * temperature**2 * weight)
     return values
 
 
@@ -109,6 +110,31 @@ def test_focal_takes_its_factor_per_sample_not_on_the_mean():
     labels = torch.tensor([0, 0])
     share = Focal()(easy_and_hard, labels) / CrossEntropy()(easy_and_hard, labels)
     assert share[0] < 1e-5 < 0.9 < share[1] < 1
+
+
+@pytest.mark.parametrize(
+    "target", [torch.tensor([0, 1]), torch.tensor([[0.7, 0.3], [0.2, 0.8]])], ids=["labels", "mixed"]
+)
+def test_a_class_weight_does_not_move_what_is_best_to_say(target):
+    """Without gamma the optimum is the smoothed target itself, however heavy the other class is."""
+    loss, logits = Focal(gamma=0.0, alpha=[1.0, 50.0], smoothing=0.1), torch.zeros(2, 2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-9)
+
+    def closure():
+        optimizer.zero_grad()
+        (total := loss(logits, target).sum()).backward()
+        return total
+
+    optimizer.step(closure)
+    torch.testing.assert_close(logits.softmax(-1), smoothed(target, logits, 0.1), atol=1e-4, rtol=0)
+
+
+@every_loss
+@pytest.mark.parametrize("target", [LABELS, some_probabilities()], ids=["labels", "probabilities"])
+def test_the_least_is_the_loss_of_a_prediction_equal_to_the_target(loss, target):
+    goal = smoothed(target, torch.empty(6, 4), getattr(loss, "smoothing", 0.0))
+    perfect = goal.clamp_min(1e-30).log() * getattr(loss, "temperature", 1.0)
+    torch.testing.assert_close(least(loss, target, 4), loss(perfect, target), atol=1e-6, rtol=1e-5)
 
 
 def test_kl_divergence_has_the_gradient_of_cross_entropy():

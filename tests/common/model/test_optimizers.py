@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -135,20 +136,145 @@ def test_missing_learning_rate_is_named():
         build_optimizer({"_target_": "torch.optim.AdamW"}, Toy())
 
 
+class Weights(nn.Module):
+    """What the optimizers treat differently: a hidden convolution, a first one, a head, a norm and biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(1, 4, 3)
+        self.hidden = nn.Conv2d(4, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 3)
+
+
+def gradients(step: int) -> dict[str, torch.Tensor]:
+    """That lean to one side, as those of a loss do."""
+    generator = torch.Generator().manual_seed(step)
+    return {name: torch.randn(w.shape, generator=generator) + 1 for name, w in Weights().named_parameters()}
+
+
+def centralised(gradient: torch.Tensor) -> torch.Tensor:
+    return (
+        gradient - gradient.flatten(1).mean(1).view(-1, *[1] * (gradient.ndim - 1))
+        if gradient.ndim > 1
+        else gradient
+    )
+
+
+def by_torch(
+    kind: type, part: dict, weight: torch.Tensor, seen: list[torch.Tensor], decay: float, centre: bool
+) -> torch.Tensor:
+    weight = nn.Parameter(weight.clone())
+    keys = {"lr", "momentum", "nesterov", "betas"} & part.keys()
+    optimizer = kind([weight], weight_decay=decay, **{key: part[key] for key in keys})
+    for gradient in seen:
+        weight.grad = centralised(gradient) if centre else gradient.clone()
+        optimizer.step()
+    return weight.detach()
+
+
+def by_lessw2020(part: dict, weight: torch.Tensor, seen: list[torch.Tensor], decay: float) -> torch.Tensor:
+    """Ranger as its author's ranger.py has it, in 64 bits: RAdam, each sixth step half way to the slow weights."""
+    weight, lr, (b1, b2) = weight.double(), part["lr"], part["betas"]
+    slow, mean, square = weight.clone(), torch.zeros_like(weight), torch.zeros_like(weight)
+    longest = 2 / (1 - b2) - 1
+    for step, gradient in enumerate((centralised(one.double()) for one in seen), start=1):
+        mean = b1 * mean + (1 - b1) * gradient
+        square = b2 * square + (1 - b2) * gradient**2
+        length = longest - 2 * step * b2**step / (1 - b2**step)
+        weight = weight - lr * decay * weight
+        if length > 5:
+            part_of = (length - 4) / (longest - 4) * (length - 2) / length * longest / (longest - 2)
+            rate = lr * math.sqrt((1 - b2**step) * part_of) / (1 - b1**step)
+            weight = weight - rate * mean / (square.sqrt() + part["eps"])
+        else:
+            weight = weight - lr / (1 - b1**step) * mean
+        if step % part["k"] == 0:
+            slow = slow + part["alpha"] * (weight - slow)
+            weight = slow.clone()
+    return weight.float()
+
+
+def by_keller_jordan(
+    part: dict, weight: torch.Tensor, seen: list[torch.Tensor], decay: float
+) -> torch.Tensor:
+    """Muon as its author's muon.py has it, in 64 bits."""
+    weight, buffer = weight.double(), torch.zeros(weight.shape, dtype=torch.float64)
+    rows = len(weight)
+    for gradient in seen:
+        buffer = torch.lerp(buffer, gradient.double(), 1 - part["momentum"])
+        x = torch.lerp(gradient.double(), buffer, part["momentum"]).reshape(rows, -1)
+        columns = x.shape[1]
+        x = (x.T if rows > columns else x) / x.norm()
+        for _ in range(5):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        x = (x.T if rows > columns else x).reshape(weight.shape) * max(1, rows / columns) ** 0.5
+        weight = weight * (1 - part["lr"] * decay) - part["lr"] * x
+    return weight.float()
+
+
+def by_reference(
+    name: str, part: dict, weight: torch.Tensor, seen: list[torch.Tensor], decay: float
+) -> torch.Tensor:
+    if name == "ranger":
+        return by_lessw2020(part, weight, seen, decay)
+    if name == "muon" and weight.ndim == 4 and weight.shape[1] > 3:
+        return by_keller_jordan(part, weight, seen, decay)
+    if name == "muon":
+        return by_torch(
+            AdamW, {"lr": part["adamw_lr"], "betas": part["adamw_betas"]}, weight, seen, decay, False
+        )
+    kind = {
+        "adam": torch.optim.Adam,
+        "adam_gc": torch.optim.Adam,
+        "adamw": AdamW,
+        "sgd": torch.optim.SGD,
+        "sgd_gc": torch.optim.SGD,
+    }[name]
+    return by_torch(kind, part, weight, seen, decay, name.endswith("_gc"))
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_file_of_the_group_trains_and_is_stored_as_plain_values(file, tmp_path):
+def test_every_file_of_the_group_takes_forty_steps_as_its_reference(file, tmp_path):
+    """And the first of them downhill."""
     part = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(part, dict)
-    module = Wrapped()
-    before = module.net.conv.weight.detach().clone()
-    optimizer = build_optimizer(part | {"backbone_lr_scale": 0.5}, module)
-    for _ in range(8):  # rectified Adam waits a few steps before its first
-        features = module.net.norm(module.net.conv(torch.randn(2, 1, 8, 8))).relu()
-        module.net.head(features.mean((2, 3))).square().sum().backward()
+    module = Weights()
+    start = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    optimizer = build_optimizer(part, module)
+    for step in range(40):
+        for name, gradient in gradients(step).items():
+            module.get_parameter(name).grad = gradient
         optimizer.step()
-    assert not torch.equal(before, module.net.conv.weight)
+        if step == 0:
+            uphill = {
+                name: float(((weight.detach() - start[name]) * gradients(0)[name]).sum())
+                for name, weight in module.named_parameters()
+            }
+            assert max(uphill.values()) < 0, uphill
+    for name, weight in module.named_parameters():
+        decay = part["weight_decay"] if weight.ndim > 1 else 0.0
+        expected = by_reference(
+            file.stem, part, start[name], [gradients(step)[name] for step in range(40)], decay
+        )
+        torch.testing.assert_close(
+            weight.detach(), expected, rtol=1e-4, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}"
+        )
     torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
     torch.load(tmp_path / "optimizer.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", ["Ranger", "RAdam"])
+def test_rectified_optimizers_of_ones_own_begin_downhill_too(name):
+    weight = nn.Linear(3, 3)
+    optimizer = build_optimizer({"_target_": f"pytorch_optimizer.{name}", "lr": 0.01}, weight)
+    before = weight.weight.detach().clone()
+    weight.weight.grad, weight.bias.grad = torch.arange(9.0).view(3, 3) + 1, torch.ones(3)
+    direction = weight.weight.grad - (weight.weight.grad.mean(1, keepdim=True) if name == "Ranger" else 0)
+    optimizer.step()
+    assert float(((weight.weight.detach() - before) * direction).sum()) < 0
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

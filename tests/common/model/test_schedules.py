@@ -67,19 +67,21 @@ def test_linear_is_torchs():
     assert our_factors(Linear(final=0.2)) == pytest.approx(theirs)
 
 
-def test_one_cycle_is_torchs():
-    # torch counts steps from 0 to total_steps - 1, and its peak is one step before pct_start * total_steps
-    total = STEPS + 1
-    warmup = (0.3 * total - 1) / STEPS
+@pytest.mark.parametrize("steps", [20, 50, 1000])
+@pytest.mark.parametrize("warmup", [0.1, 0.3])
+def test_one_cycle_is_torchs(steps, warmup):
+    """From the first step of a run to the last, which has the lowest rate."""
     theirs = torch_factors(
         lr_scheduler.OneCycleLR,
         max_lr=1.0,
-        total_steps=total,
-        pct_start=0.3,
+        steps=steps - 1,
+        total_steps=steps,
+        pct_start=warmup,
         div_factor=25,
         final_div_factor=1e4,
     )
-    assert our_factors(OneCycle(warmup=warmup)) == pytest.approx(theirs, abs=1e-9)
+    ours = [OneCycle(warmup=warmup)(step / steps, 0.0, step=1 / steps) for step in range(steps)]
+    assert ours == pytest.approx(theirs, abs=1e-9)
 
 
 @pytest.mark.parametrize("multiply", [1, 2])

@@ -1,5 +1,6 @@
 """The recipes: those of the original are its numbers, and its views run on photographs."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -59,3 +60,18 @@ def test_the_recipe_for_few_cores_fits_the_code_and_freezes_what_the_network_has
     make_callbacks({"callbacks": {name: part for name, part in config.callbacks.items() if part}})
     parts = dict(timm.create_model(config.model.name).named_modules())
     assert set(config.callbacks.freeze.modules) <= set(parts) and config.model.pretrained == "pip"
+
+
+def test_the_originals_colours_are_shifted_as_far_as_albumentations_shifts_them(original):
+    """HueSaturationValue(10, 10, 10): of OpenCV's hue in 0..179, and of saturation and value in 0..255."""
+    (among,) = (step["Sometimes"]["then"][0]["OneOf"]["children"] for step in original.views.image[3:4])
+    view = ImageViews([step for step in among if "Sequential" in step])
+    plain = np.full((32, 32, 3), (90, 110, 150), np.uint8)
+    before = cv2.cvtColor(plain, cv2.COLOR_RGB2HSV)[0, 0].astype(int)
+    shifts = np.array(
+        [cv2.cvtColor(view(plain, key), cv2.COLOR_RGB2HSV)[0, 0] - before for key in range(600)]
+    )
+    rounding = np.array([1, 3, 1])  # of colours in whole numbers, twice
+    assert (np.abs(shifts.max(axis=0) - 10) <= rounding).all(), shifts.max(axis=0)
+    assert (np.abs(shifts.min(axis=0) + 10) <= rounding).all(), shifts.min(axis=0)
+    assert (np.abs(np.corrcoef(shifts.T)[np.triu_indices(3, 1)]) < 0.2).all()  # drawn each by itself
