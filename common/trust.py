@@ -48,7 +48,7 @@ class Kind:
     bases: tuple[str, ...] = ()
     not_bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    call: int | None = None
+    call: tuple[int, ...] = ()
     of_pictures: bool = False
     made_with: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Kind:
             (not self.bases or bool(bases & {*self.bases}))
             and not bases & {*self.not_bases}
             and all(callable(getattr(found, name, None)) for name in self.methods)
-            and (self.call is None or _arity(found) == self.call)
+            and (not self.call or _arity(found) in self.call)
             and not (self.of_pictures and not _takes_pictures(found))
         )
 
@@ -81,13 +81,13 @@ KINDS = {
     "optimizer": Kind(
         "an optimizer", ("torch.optim.optimizer.Optimizer",), outside=("torch.optim.*", "pytorch_optimizer.*")
     ),
-    "schedule": Kind("a schedule", call=2),  # (progress, epoch)
+    "schedule": Kind("a schedule", call=(2, 3)),  # (progress, epoch), perhaps step
     "module": Kind("a LightningModule", (LIGHTNING,)),
     "data": Kind("a LightningDataModule", ("pytorch_lightning.core.datamodule.LightningDataModule",)),
     "copies": Kind("a maker of copies", methods=("make",)),
-    "picture": Kind("a function of a picture, (image: Image) -> Image", call=1, of_pictures=True),
-    "batch view": Kind("a view of a batch", call=2),  # (images, keys)
-    "view": Kind("a test-time view", call=1),
+    "picture": Kind("a function of a picture, (image: Image) -> Image", call=(1,), of_pictures=True),
+    "batch view": Kind("a view of a batch", call=(2,)),  # (images, keys)
+    "view": Kind("a test-time view", call=(1,)),
     "callback": Kind(
         "a callback",
         ("pytorch_lightning.callbacks.callback.Callback",),

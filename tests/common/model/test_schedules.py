@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from common.model.schedules import (
     Polynomial,
     Steps,
 )
+from common.run import parts
 
 STEPS = 50
 FILES = sorted((Path(common.__file__).parents[1] / "conf/schedule").glob("*.yaml"))
@@ -204,3 +206,70 @@ def test_every_file_of_the_group_gives_plain_finite_factors(file):
 def test_bad_setting_is_named(build, message):
     with pytest.raises(PodiumError, match=message):
         build()
+
+
+def rise(step: int, steps: float) -> float:
+    return min(1.0, WARMUP_START + (1 - WARMUP_START) * step / steps)
+
+
+FORTY = {  # of a run of forty steps in ten epochs, written down once more by other means
+    "calligraphy_original": lambda n: (
+        1.0 if n < 4 else 0.1 if n < 10 else 0.05 if n < 16 else 0.01 if n < 20 else 0.005
+    ),
+    "constant": lambda n: 1.0,
+    "cosine": lambda n: rise(n, 2) * (1 + math.cos(math.pi * max(0, n - 2) / 38)) / 2,
+    "cosine_restarts": lambda n: (1 + math.cos(math.pi * n / 40)) / 2,
+    "exponential": lambda n: 0.9 ** (n // 4),
+    "inverse_time": lambda n: 1 / (1 + 0.1 * n / 4),
+    "linear": lambda n: 1 - n / 40,
+    "onecycle": lambda n: ONE_CYCLE[n],
+    "polynomial": lambda n: (1 - n / 40) ** 0.9,
+    "steps": lambda n: 1.0 if n < 20 else 0.1 if n < 30 else 0.01,
+}
+ONE_CYCLE = torch_factors(
+    lr_scheduler.OneCycleLR, max_lr=1.0, steps=39, total_steps=40, div_factor=25, final_div_factor=1e4
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_file_of_the_group_gives_forty_steps_the_rates_of_its_reference(file):
+    schedule = instantiate(OmegaConf.load(file))
+    by_step = {"step": 1 / 40} if file.stem == "onecycle" else {}
+    rates = [schedule(n / 40, n / 4, **by_step) for n in range(40)]
+    assert rates == pytest.approx([FORTY[file.stem](n) for n in range(40)], abs=1e-9)
+
+
+class Rates(pl.Callback):
+    """What each step of a training is taken by, and where it stands."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        rates = {group["lr"] for group in optimizer.param_groups}
+        self.seen.append((*rates, *pl_module.progress()))
+
+
+def test_a_training_takes_its_steps_by_these_rates(toy, tmp_path):
+    config = toy("schedule=onecycle", "optimizer.lr=0.01", "trainer.max_epochs=10")
+    data, rates = parts.make_data(config, tmp_path / "run"), Rates()
+    data.setup()
+    trainer = pl.Trainer(
+        max_epochs=10, accelerator="cpu", callbacks=[rates], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
+    )  # fmt: skip
+    trainer.fit(parts.make_module(config, data), datamodule=data)
+    steps = trainer.global_step
+    theirs = torch_factors(
+        lr_scheduler.OneCycleLR,
+        0.01,
+        steps - 1,
+        max_lr=0.01,
+        total_steps=steps,
+        div_factor=25,
+        final_div_factor=1e4,
+    )
+    found, shares, epochs = zip(*rates.seen, strict=True)
+    assert found == pytest.approx(theirs, rel=1e-6)
+    assert shares == pytest.approx([n / steps for n in range(steps)])
+    assert epochs == pytest.approx([10 * n / steps for n in range(steps)])
