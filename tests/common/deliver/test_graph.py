@@ -59,6 +59,13 @@ def module(run, job):
     return load_module({**folder.load_config(job), "callbacks": {}}, job / "best.ckpt")
 
 
+def test_a_graph_has_no_layout_of_memory_and_the_model_keeps_its_own(module):
+    before, module.memory_format = module.memory_format, torch.channels_last
+    program = trace(PixelsToProbabilities([module]), module.preprocessing)
+    assert module.memory_format == torch.channels_last and "channels_last" not in str(program.graph)
+    module.memory_format = before
+
+
 def test_graphs_take_any_batch_and_say_what_the_checkpoint_says(module, tmp_path):
     program = trace(PixelsToProbabilities([module]), module.preprocessing)
     write_program(program, tmp_path / "model.pt2", about(module))

@@ -258,8 +258,18 @@ def test_a_training_takes_its_steps_by_these_rates(toy, tmp_path):
         max_epochs=10, accelerator="cpu", callbacks=[rates], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(parts.make_module(config, data), datamodule=data)
+    module = parts.make_module(config, data)
+    asked = []
+
+    def counted(progress: float, epoch: float, step: float = 0.0) -> float:
+        asked.append(progress)
+        return schedule(progress, epoch, step)
+
+    schedule, module.schedule = module.schedule, counted
+    trainer.fit(module, datamodule=data)
     steps = trainer.global_step
+    groups = trainer.optimizers[0].param_groups
+    assert len(groups) == 2 and len(asked) == steps + 1  # once a step, however many groups there are
     theirs = torch_factors(
         lr_scheduler.OneCycleLR,
         0.01,
