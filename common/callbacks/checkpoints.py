@@ -41,7 +41,8 @@ class SaveLast(Checkpoint):
         self.seconds = seconds
         self.every_epoch = every_epoch
         self.saved = time.monotonic()
-        self.should_stop = False
+        self.should_stop = False  # told so before its bounds were reached
+        self.ended = False  # they are reached
         self.signal: int | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -62,10 +63,14 @@ class SaveLast(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if 0 < trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True  # else Lightning ends without the last validation
+        last_batch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        last_epoch = 0 < (trainer.max_epochs or -1) <= trainer.current_epoch + 1
+        self.ended = 0 < trainer.max_steps <= trainer.global_step or (last_batch and last_epoch)
+        if self.ended or trainer.should_stop:  # the last weights are validated, whatever the interval
+            trainer.should_stop = True
+            trainer.check_val_every_n_epoch = trainer.check_val_every_n_epoch and 1
             return
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if last_batch:
             return  # the epoch's end saves, with its validation done
         if trainer.fit_loop.epoch_loop._should_accumulate():
             return  # gradients are not in a checkpoint
@@ -73,15 +78,14 @@ class SaveLast(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.should_stop = trainer.should_stop
+        self.should_stop = trainer.should_stop and not self.ended
         if trainer.world_size > 1:
             self.signal = trainer.strategy.broadcast(self.signal)
         if self.every_epoch or self._is_due(trainer) or self._is_over(trainer):
             self._save(trainer)
 
     def _is_over(self, trainer: pl.Trainer) -> bool:
-        epochs = trainer.max_epochs or -1
-        return self.should_stop or 0 < epochs <= trainer.current_epoch + 1
+        return self.should_stop or self.ended
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         """Whether to save now. Processes that train one model together save together, as the first of them says."""

@@ -19,7 +19,7 @@ BOUNDS = ("max_epochs", "max_steps", "max_time")  # alternatives: setting one li
 SHELVES = ("callbacks", "logger", "views.batch")  # dictionaries of named parts; null switches one off
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-PRECISIONS = ("32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64")
+PRECISIONS = ("32-true", "32", "16-mixed", "bf16-mixed", "64-true", "64")
 MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
 CLIP_ALGORITHMS = ("norm", "value")
 DIRECTIONS = ("max", "min")
@@ -70,6 +70,11 @@ class Trainer:
         one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         one_of("trainer.memory_format", self.memory_format, MEMORY_FORMATS)
         one_of("trainer.gradient_clip_algorithm", self.gradient_clip_algorithm, CLIP_ALGORITHMS)
+        if self.precision in ("16-true", "bf16-true"):
+            raise PodiumError(
+                f"trainer.precision={self.precision} keeps weights in 16 bits, where small steps are lost: "
+                f"{self.precision.replace('true', 'mixed')} computes as fast"
+            )
         if self.precision is not None:
             one_of("trainer.precision", self.precision, PRECISIONS, "or null for a trial")
         if isinstance(self.deterministic, str):
@@ -87,6 +92,11 @@ class Trainer:
         _count_or_share("trainer.limit_train_batches", self.limit_train_batches, least=1)
         _count_or_share("trainer.limit_val_batches", self.limit_val_batches, least=0)
         _count_or_share("trainer.val_check_interval", self.val_check_interval, least=1)
+        if self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
+            raise PodiumError(
+                "trainer.check_val_every_n_epoch=null counts batches across epochs: it needs trainer.val_check_interval as "
+                f"a number of batches, such as 1000; got {show(self.val_check_interval)}"
+            )
         _duration("trainer.max_time", self.max_time)
         _devices("trainer.devices", self.devices)
 

@@ -58,6 +58,10 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
         built: Optimizer = optimizer(groups, lr=lr, **arguments)
     except (ValueError, NegativeLRError) as error:
         raise PodiumError(f"optimizer: {optimizer.__name__} refuses its values: {error}") from error
+    if hasattr(
+        built, "_step_supports_amp_scaling"
+    ):  # fused ones would unscale within their step, after the clipping
+        built._step_supports_amp_scaling = False
     centralize(built, mode)
     return built
 

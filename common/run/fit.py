@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Timer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from common.activity import Activity
 from common.build import build
@@ -39,6 +40,7 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip  # fmt: skip
+NULLABLE = {"check_val_every_n_epoch"}  # where null is Lightning's None, and not its default
 RESUMED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
@@ -50,6 +52,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     speed = _speed(config, job, module, data)
     lay_out(module, speed["memory_format"])
     _check_metrics(config, module)
+    _check_validation(options, data)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
     device = device_of(options["accelerator"])
     on_features = train_on_features(config, job, data, module, speed["precision"], device)
@@ -80,7 +83,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         callbacks.insert(0, timer)
     loggers = [build(part, "logger", save_dir=str(job)) for part in config["logger"].values() if part]
     trainer = pl.Trainer(
-        **{key: options[key] for key in TRAINER_KEYS if options[key] is not None},
+        **{key: options[key] for key in TRAINER_KEYS if options[key] is not None or key in NULLABLE},
         max_epochs=-1 if options["max_epochs"] is None else options["max_epochs"],
         precision=speed["precision"],
         callbacks=callbacks,
@@ -97,7 +100,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     if is_first_process() and not (job / "views.png").exists():
         with Activity("drawing training views"):
             draw_views(job / "views.png", data)
-    with _signals_to(last):
+    with _signals_to(last), _refusals():
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
         )
@@ -159,12 +162,39 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
     for name, part in config["callbacks"].items():
         if part is not None and part.get("monitor") is not None:
             asked[f"callbacks.{name}.monitor"] = part["monitor"]
-    known = [*module.metrics.names, *module.level_metrics.names, "train_loss"]
+    measured = [*module.metrics.names, *module.level_metrics.names]
+    known = [*measured, "train_loss"]
     for key, metric in asked.items():
+        if config["trainer"]["limit_val_batches"] == 0 and metric in measured and not key.startswith("best."):
+            raise PodiumError(
+                f"{key}: trainer.limit_val_batches=0 switches validation off, so there is no {metric}: set {key}="
+                f"train_loss, or {key.rpartition('.')[0]}=null"
+            )
         if metric not in known:
             raise PodiumError(
                 f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}"
             )
+
+
+def _check_validation(options: dict[str, Any], data: ImageData) -> None:
+    """An interval that no epoch is long enough for is refused before the first step."""
+    interval, batches = options["val_check_interval"], data.batches_per_epoch
+    every = options["check_val_every_n_epoch"]
+    if options["fast_dev_run"] or every is None or not isinstance(interval, int) or interval <= batches:
+        return
+    raise PodiumError(
+        f"trainer.val_check_interval={interval} is longer than an epoch of {batches} batches: set "
+        f"trainer.check_val_every_n_epoch=null to count across epochs, or an interval of at most {batches}"
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What Lightning says of options that do not go together is a mistake of the user's, not of ours."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise PodiumError(f"trainer: {error}") from error
 
 
 def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, data: ImageData) -> dict[str, Any]:
