@@ -72,6 +72,13 @@ class TinyNet(nn.Sequential):
         return self[-1]
 
 
+class Straight(nn.Sequential):
+    """One linear layer: what a batch does to it is the mean of what its pictures do."""
+
+    def __init__(self, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes))
+
+
 class TwoLevels(nn.Module):
     """A linear map to leaf logits and one to those of a level above."""
 

@@ -25,6 +25,10 @@ from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
 from common.model.seams import Batch, Outputs, Seams, compose
 
+CHECKED_EVERY = (
+    50  # batches between looks at whether the loss is a number, each of which waits for the device
+)
+
 
 class ImageClassifier(pl.LightningModule):
     """Images to class probabilities.
@@ -128,7 +132,18 @@ class ImageClassifier(pl.LightningModule):
         loss = self.seams.reduce(losses, lambda: losses.detach() - self.seams.floor(outputs, target))
         self.loss_sum = self.loss_sum + loss.detach()
         self.loss_steps += 1
-        return loss
+        return loss * self._of_group(batch_idx)
+
+    def _of_group(self, batch_idx: int) -> float:
+        """What makes the step's gradient the mean over its pictures.
+
+        Lightning divides each loss by `accumulate_grad_batches`, also where an epoch's last group has fewer batches.
+        """
+        trainer: Any = self._trainer
+        most = 1 if trainer is None else trainer.accumulate_grad_batches
+        if most == 1:
+            return 1.0
+        return most / min(most, trainer.num_training_batches - batch_idx // most * most)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         outputs = self._outputs(batch)
@@ -166,17 +181,33 @@ class ImageClassifier(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.loss_sum = self.loss_sum.to(self.device)
 
-    def on_train_epoch_end(self) -> None:
-        if not torch.isfinite(self.loss_sum):
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (batch_idx + 1) % CHECKED_EVERY == 0:
+            self._check_finite(self.loss_sum)
+
+    def _check_finite(self, *values: Tensor) -> None:
+        """Raise PodiumError where one holds something that is no number, in any of the processes."""
+        floats = [value for value in values if value.is_floating_point()]
+        fine = bool(torch.stack([value.isfinite().all().to(self.device) for value in floats]).all())
+        trainer = self._trainer
+        if trainer is not None and trainer.world_size > 1:
+            fine = trainer.strategy.reduce_boolean_decision(fine, all=True)
+        if not fine:
             raise PodiumError(
-                "training has diverged, its loss is no longer a number: give it a smaller optimizer.lr, a longer "
-                "schedule.warmup or trainer.gradient_clip_val=1"
+                "training has diverged, its loss or weights are no longer numbers (checkpoints from before it are kept): "
+                "give it a smaller optimizer.lr, a longer schedule.warmup or trainer.gradient_clip_val=1"
             )
+
+    def on_train_epoch_end(self) -> None:
+        self._check_finite(self.loss_sum)
         self.log("train_loss", self.loss_sum / max(1, self.loss_steps), sync_dist=True)
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.metrics.compute())
+        measured = self.metrics.compute()
+        if not self.trainer.sanity_checking:
+            self._check_finite(measured["valid_loss"])
+        self.log_dict(measured)
         if self.level_metrics.levels:
             self.log_dict(self.level_metrics.compute())
             self.level_metrics.reset()
@@ -186,6 +217,8 @@ class ImageClassifier(pl.LightningModule):
         return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Whoever saves: what is no number never takes the place of a good checkpoint."""
+        self._check_finite(self.loss_sum, *checkpoint["state_dict"].values())
         checkpoint["train_loss"] = {"sum": self.loss_sum.cpu(), "steps": self.loss_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

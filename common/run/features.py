@@ -155,7 +155,7 @@ def _check_recipe(config: dict[str, Any], data: ImageData) -> None:
 
 def _epochs(options: dict[str, Any], data: ImageData) -> float:
     """Epochs that the stage will take at most; infinite where the clock bounds it."""
-    steps = max(1, data.batches_per_epoch // options["accumulate_grad_batches"])
+    steps = -(-data.batches_per_epoch // options["accumulate_grad_batches"])
     bounds = [options["max_epochs"], options["max_steps"] and options["max_steps"] / steps]
     return min((bound for bound in bounds if bound), default=float("inf"))
 
