@@ -4,9 +4,10 @@ Layers, each above the one before: conf/train.yaml with the chosen group files, 
 the competition's file, the experiments' files, the command line. Any of them may choose an option of a group; the
 highest layer wins.
 
-What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses
-another option, those values go with the old part (*the swap rule*): after `loss=focal` no parameter is left
-that a recipe meant for another loss. (Plain Hydra keeps it.) How values merge: see `merge`.
+What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses an
+option, the same one or another, those values go with the old part (*the swap rule*): after `loss=focal` no parameter
+is left that a recipe meant for another loss, and none of its own for focal. (Plain Hydra keeps it.) How values merge:
+see `merge`.
 
 Each stage is composed from the same layers and its own recipe, which lies above the layer that holds it: one in a
 file below the command line, so that `trainer=smoke` is for all stages.
@@ -209,18 +210,16 @@ def _changed(base: DictConfig, stage: DictConfig) -> dict[str, Any]:
 def _compose(path: SearchPath, layers: Sequence[Layer], facts: Facts) -> Composed:
     own, still_open = own_layers(path, layers, facts)
     layers = [*own, *layers]
-    effective = default_choices(path)
-    final = _final_choices(path, layers, effective)
+    final = _final_choices(path, layers, default_choices(path))
     choosing = [layer for layer in layers if PRESET in layer.choices]
     merged = Merged(path)
     _add_base(merged, final, with_preset=not choosing)
-    for layer in layers:
-        effective |= layer.choices
-        swapped = {group for group in final if group != PRESET and effective[group] != final[group]}
+    chosen_at = {group: at for at, layer in enumerate(layers) for group in layer.choices if group != PRESET}
+    for at, layer in enumerate(layers):
         if choosing and layer is choosing[-1]:
             for preset in path.layers(PRESET, layer.choices[PRESET], layer.source):
                 merged.add(Layer(preset.source, values={PRESET: preset.values}))
-        kept = {key: value for key, value in layer.values.items() if key not in swapped}
+        kept = {key: value for key, value in layer.values.items() if chosen_at.get(key, at) <= at}
         merged.add(Layer(layer.source, values=kept))
     stages = merged.values.get("stages") or {}
     merged.values["stages"] = {

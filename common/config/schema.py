@@ -94,8 +94,8 @@ class Trainer:
         _count_or_share("trainer.val_check_interval", self.val_check_interval, least=1)
         if self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
             raise PodiumError(
-                "trainer.check_val_every_n_epoch=null counts batches across epochs: it needs trainer.val_check_interval "
-                f"as a number of batches, such as 1000; got {show(self.val_check_interval)}"
+                "trainer.check_val_every_n_epoch=null counts batches across epochs: it needs "
+                f"trainer.val_check_interval, a number of batches such as 1000; got {show(self.val_check_interval)}"
             )
         _duration("trainer.max_time", self.max_time)
         _devices("trainer.devices", self.devices)

@@ -194,7 +194,7 @@ class ImageClassifier(pl.LightningModule):
             fine = trainer.strategy.reduce_boolean_decision(fine, all=True)
         if not fine:
             raise PodiumError(
-                "training has diverged, its loss or weights are no longer numbers (checkpoints from before it are kept): "
+                "training has diverged, its loss or weights are no longer numbers (earlier checkpoints are kept): "
                 "give it a smaller optimizer.lr, a longer schedule.warmup or trainer.gradient_clip_val=1"
             )
 

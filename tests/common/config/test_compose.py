@@ -7,6 +7,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+import common
 from common.config.compose import compose, compose_layers, compose_with_sources, layers
 from common.config.layers import Layer, search_path
 from common.errors import PodiumError
@@ -133,11 +134,13 @@ def test_a_recipes_parameters_for_its_own_choice_survive(conf: Conf) -> None:
     assert conf.compose("competition=shop").loss == {"_target_": "paper.parts.Focal", "gamma": 3.0}
 
 
-def test_swapping_back_and_forth_keeps_what_was_said_of_the_part_that_is_left(conf: Conf) -> None:
+def test_swapping_back_gives_the_part_as_its_file_has_it(conf: Conf) -> None:
+    conf.write("competition/plain", "{}")
     conf.write("experiment/entropy", "{defaults: [override /loss: cross_entropy], loss: {smoothing: 0.3}}")
     words = ["competition=shop", "experiment=entropy"]
     assert conf.compose(*words).loss == {"_target_": "paper.parts.CrossEntropy", "smoothing": 0.3}
-    assert conf.compose(*words, "loss=focal").loss == {"_target_": "paper.parts.Focal", "gamma": 3.0}
+    plain = conf.compose("competition=plain", "loss=focal").loss
+    assert conf.compose(*words, "loss=focal").loss == conf.compose("competition=shop", "loss=focal").loss == plain
 
 
 def test_values_on_the_command_line_apply_to_the_part_chosen_in_the_end(conf: Conf) -> None:
@@ -252,3 +255,34 @@ def test_a_caller_may_put_a_layer_of_its_own_on_top(conf: Conf) -> None:
     config = compose_layers(path, [*layers(path, ["competition=brush"]), stage]).config
     assert config.loss == {"_target_": "paper.parts.Focal", "gamma": 2.0}
     assert (config.trainer.max_steps, config.trainer.max_epochs) == (7, None)
+
+
+ROOT_CONF = Path(common.__file__).parents[1] / "conf"
+RECIPES = sorted(path.stem for path in (ROOT_CONF / "experiment").glob("*.yaml"))
+SWAPPED = ("model", "optimizer", "schedule", "loss", "views")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_option_chosen_by_hand_is_that_option_whole_also_where_the_recipe_had_chosen_it(recipe):
+    """Nothing of what the recipe said for the part is left; words of the command line are."""
+    words = ["competition=garbage"] if recipe == "self_distillation" else []
+    words.append(f"experiment={recipe}")
+    chosen = compose(words).choices
+    for group in SWAPPED:
+        options = {chosen.get(group), sorted(path.stem for path in (ROOT_CONF / group).glob("*.yaml"))[-1]}
+        for option in options - {None}:
+            file = OmegaConf.load(ROOT_CONF / group / f"{option}.yaml")
+            if "defaults" in file or "${" in OmegaConf.to_yaml(file):
+                continue
+            found = OmegaConf.to_container(compose([*words, f"{group}={option}"])[group], resolve=True)
+            expected = OmegaConf.to_container(file)
+            if group == "views":
+                expected = {"image": [], "batch": {}} | expected
+            assert found == expected, (group, option)
+
+
+def test_what_recipes_said_goes_and_what_stands_above_the_choice_stays():
+    assert not compose(["experiment=smoking_calling_original", "views=none"]).views.image
+    plain = OmegaConf.load(ROOT_CONF / "optimizer" / "sgd.yaml")
+    config = compose(["experiment=hccr_original", "optimizer=sgd", "optimizer.momentum=0.5"])
+    assert OmegaConf.to_container(config.optimizer) == OmegaConf.to_container(plain) | {"momentum": 0.5}

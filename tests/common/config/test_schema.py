@@ -32,7 +32,7 @@ LEAST = {"competition": "c", "data": PART, "module": PART, "model": PART, "loss"
         ("limit_train_batches", [None, 1, 10, 0.5, 1.0], [0, -1, 0.0, 1.5, -0.5]),
         ("limit_val_batches", [None, 0, 10, 0.5], [-1, 1.5]),
         ("val_check_interval", [None, 1, 0.25], [0, 1.5]),
-        ("check_val_every_n_epoch", [None, 1], [0]),
+        ("check_val_every_n_epoch", [1], [0]),
         ("gradient_clip_val", [None, 0.5], [0, -1, float("nan")]),
         ("gradient_clip_algorithm", ["norm", "value"], ["max"]),
         ("accumulate_grad_batches", [1, 4], [0]),
