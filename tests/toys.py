@@ -7,7 +7,11 @@ import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor, nn
+
+from common.measures import Measure
+from common.model.classifier import ImageClassifier
 
 CLASSES = ["bar", "cross", "ring", "slash"]
 
@@ -77,6 +81,22 @@ class Straight(nn.Sequential):
 
     def __init__(self, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> None:
         super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes))
+
+
+class WithF1(ImageClassifier):
+    """A competition that is measured by F1, and by a number of which less is better."""
+
+    def measures(self) -> list[Measure]:
+        return [Measure("f1", macro_f1), Measure("brier", brier, direction="min")]
+
+
+def macro_f1(labels, probabilities) -> float:
+    return f1_score(labels, probabilities.argmax(axis=1), average="macro", zero_division=0.0)
+
+
+def brier(labels, probabilities) -> float:
+    """Mean squared distance to the one-hot labels."""
+    return float(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1).mean())
 
 
 class TwoLevels(nn.Module):

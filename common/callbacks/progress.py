@@ -135,4 +135,4 @@ def _no_link(path: str, flags: int) -> int:
 
 
 def _number(name: str, value: float) -> str:
-    return f"{value:.3f}" if "loss" in name else f"{100 * value:.2f} %"
+    return f"{value:.3f}" if "loss" in name or abs(value) > 1 else f"{100 * value:.2f} %"

@@ -1,6 +1,7 @@
 """ImageClassifier: the LightningModule of every competition."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -14,13 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.build import build
 from common.errors import PodiumError
+from common.measures import Measure
 from common.model import deferred
 from common.model.frozen_features import FromFeatures
 from common.model.hierarchy import as_parents, check_parents, levels_of
 from common.model.level_metrics import LevelMetrics
 from common.model.losses import least
 from common.model.margins import NormFace
-from common.model.metrics import ValidationMetrics
+from common.model.metrics import Collected, ValidationMetrics
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
 from common.model.seams import Batch, Outputs, Seams, compose
@@ -83,6 +85,7 @@ class ImageClassifier(pl.LightningModule):
         self.metrics = ValidationMetrics(len(class_names))
         self.level_metrics = LevelMetrics(levels_of(self.net, self.parents))
         self.memory_format = torch.contiguous_format
+        self.collected = Collected([])
         self.from_features: FromFeatures | None = None  # set while batches hold features in place of images
         self.seams = self._own_seams()
         self.loss_sum, self.loss_steps = torch.zeros(()), 0  # of the training loss since the epoch began
@@ -101,7 +104,23 @@ class ImageClassifier(pl.LightningModule):
 
     # The seams ----------------------------------------------------------------------------------------------
 
+    def measures(self) -> Sequence[Measure]:
+        """What this competition is measured by besides, such as its contest's score: it may choose and stop.
+
+        Validation keeps the whole pass's probabilities for them, but for those that `metrics` measures as it goes.
+        """
+        return ()
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Every metric of a training → max or min, which is better."""
+        own = {f"valid_{one.name}": one.direction for one in self.measures()}
+        names = [*self.metrics.names, *self.level_metrics.names, "train_loss"]
+        return {name: "min" if name.endswith("_loss") else "max" for name in names} | own
+
     def setup(self, stage: str) -> None:
+        own = [one for one in self.measures() if f"valid_{one.name}" not in self.metrics.names]
+        self.collected = Collected(own).to(self.device)
         self.compose(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def compose(self, callbacks: list[Any]) -> None:
@@ -149,6 +168,8 @@ class ImageClassifier(pl.LightningModule):
         outputs = self._outputs(batch)
         probabilities = self.seams.probabilities(outputs)
         self.metrics.update(probabilities, batch["label"])
+        if self.collected.measures:
+            self.collected.update(probabilities, batch["label"])
         if self.level_metrics.levels:
             self.level_metrics.update(probabilities, outputs, batch["label"])
 
@@ -208,6 +229,9 @@ class ImageClassifier(pl.LightningModule):
         if not self.trainer.sanity_checking:
             self._check_finite(measured["valid_loss"])
         self.log_dict(measured)
+        if self.collected.measures:
+            self.log_dict(self.collected.compute())
+            self.collected.reset()
         if self.level_metrics.levels:
             self.log_dict(self.level_metrics.compute())
             self.level_metrics.reset()

@@ -37,6 +37,12 @@ def mean_over_classes(precisions: NDArray) -> float:
     return float(there.mean()) if len(there) else float("nan")
 
 
+def mean_average_precision(labels: NDArray, probabilities: NDArray, num_classes: int) -> float:
+    """The mean over classes, in [0, 1], of labels int (N,) and probabilities float (N, K); NaN without pictures."""
+    predicted, scores = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    return mean_over_classes(average_precisions(labels, predicted, scores, num_classes))
+
+
 def _envelope_area(true: NDArray, scores: NDArray, positives: int) -> float:
     """Area under max(precision at this recall or a higher one). true: bool (D,), scores: float (D,)."""
     order = np.argsort(-scores, kind="stable")

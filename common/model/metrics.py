@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from common.measures import Measure
 
 
 class ValidationMetrics(nn.Module):
@@ -68,3 +71,30 @@ class TopK(Metric):
     def compute(self) -> dict[int, Tensor]:
         """k → share in [0, 1]."""
         return dict(zip(self.ks, self.hits / self.images, strict=True))
+
+
+class Collected(Metric):
+    """One's own measures over a whole pass, from all its labels and probabilities, N · K numbers; exact under DDP."""
+
+    full_state_update = False
+    probabilities: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, measures: Sequence[Measure]) -> None:
+        super().__init__()
+        self.measures = list(measures)
+        for name in ("probabilities", "labels"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """probabilities: float (B, K); labels: int64 (B,)."""
+        self.probabilities.append(probabilities)
+        self.labels.append(labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`valid_<name>` → its value; NaN without pictures."""
+        if not len(self.labels):
+            return {f"valid_{one.name}": torch.tensor(torch.nan, device=self.device) for one in self.measures}
+        labels, rows = (dim_zero_cat(state).cpu().numpy() for state in (self.labels, self.probabilities))
+        found = {f"valid_{one.name}": float(one.of(labels, rows)) for one in self.measures}
+        return {name: torch.tensor(value, device=self.device) for name, value in found.items()}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,16 @@ from common.config.schema import above_zero, at_least, one_of
 from common.data.predictions import ROWS
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
+from common.measures import Measure
 from common.run import blend_summary, candidates, folder, shapes
 from common.run.candidates import Candidate, Table
 from common.run.members import MEANS, Member, combine, write_members
 from common.run.report import write_report
 from common.run.scores import log_loss, topk_accuracy
 from common.run.selection import METRICS, Rule, Subset, outcomes, select
+
+if TYPE_CHECKING:
+    from common.model.classifier import ImageClassifier
 
 RESAMPLES = 200  # of the optimism's bootstrap
 
@@ -57,7 +61,7 @@ def blend(options: Blend) -> Path:
     tables = {name: candidates.read(found, name) for name in parts}
     for name, table in tables.items():
         candidates.check_unseen(table.ids, name, runs)
-    metric = _metric(folder.load_config(runs[0]), tables[part].stack.shape[2])
+    metric = _metric(folder.load_config(runs[0]), tables[part].stack.shape[2], found[0])
     out = _out(options, runs[0])
     with folder.lock(out):
         to_csv(candidates.common_folds(runs), out / "folds.csv")
@@ -74,7 +78,7 @@ def blend(options: Blend) -> Path:
         known: dict[str, Any] = {
             "runs": [str(run.resolve()) for run in runs],
             "chosen_by": part,
-            "metric": metric,
+            "metric": metric.name if isinstance(metric, Measure) else metric,
             "search": "exhaustive" if chosen.exhaustive else "greedy",
             "candidates": listed,
             "soup": [one.name for one in ingredients],
@@ -83,9 +87,9 @@ def blend(options: Blend) -> Path:
             "score": chosen.score,
             "optimism": chosen.optimism,
             "corrected": chosen.corrected,
-            "resamples": RESAMPLES,
+            "resamples": chosen.resamples,
             "parts": {
-                name: _scores(table, chosen.members, chosen.mean, listed, name)
+                name: _scores(table, chosen.members, chosen.mean, listed, name, metric)
                 | _extra_scores(table, chosen.members, chosen.mean, found[chosen.members[0]])
                 for name, table in tables.items()
             },
@@ -132,22 +136,33 @@ def _out(options: Blend, first: Path) -> Path:
     return out
 
 
-def _metric(config: dict[str, Any], classes: int) -> str:
-    """The first metric of the run's `best`, where it is a mean over images, as `select` needs; else top1."""
+def _metric(config: dict[str, Any], classes: int, first: Candidate) -> str | Measure:
+    """What the run's first `best` is: that which chose its checkpoints chooses its blends."""
     metric = next(iter(config["best"])).removeprefix("valid_")
     if metric in METRICS and (metric != "top5" or classes >= 5):
         return metric
-    print(f"blends are not chosen by {metric}, which is no mean over images: by top-1 instead")
+    for measure in _module_of(first).measures():
+        if measure.name == metric:
+            return measure
+    print(f"blends cannot be chosen by {metric}, which is measured in validation alone: by top-1 instead")
     return "top1"
 
 
+def _module_of(candidate: Candidate) -> "ImageClassifier":
+    from common.run.parts import load_module  # imports torch, which what cannot be blended need not wait for
+
+    return load_module(folder.load_config(candidate.job), candidate.job / "best.ckpt")
+
+
 def _soup(
-    out: Path, found: Sequence[Candidate], how: str, part: str, metric: str
+    out: Path, found: Sequence[Candidate], how: str, part: str, metric: str | Measure
 ) -> tuple[list[Candidate], Candidate]:
     """(what went into the soup, the soup)."""
     from common.run.soup import cook  # imports torch, which a blend without soup need not wait for
 
     def score(labels: np.ndarray, rows: np.ndarray) -> float:
+        if isinstance(metric, Measure):
+            return Rule(metric).sign * metric.of(labels, rows)
         return -log_loss(rows, labels) if metric == "loss" else topk_accuracy(rows, labels, _k(metric))
 
     cooked = Candidate(out, out / "jobs" / "soup_fold0")
@@ -161,31 +176,44 @@ def _times(found: Sequence[Candidate]) -> tuple[float, ...]:
 
 
 def _scores(
-    table: Table, members: Subset, mean: str, listed: list[dict[str, Any]], part: str
+    table: Table,
+    members: Subset,
+    mean: str,
+    listed: list[dict[str, Any]],
+    part: str,
+    metric: str | Measure,
 ) -> dict[str, Any]:
-    """top1, top5, loss and images of the blend, which are returned, and of each candidate, which go to its row."""
+    """top1, top5, loss, images and the measure that chose: the blend's, returned, and each candidate's, to its row."""
     alone = [(index,) for index in range(len(listed))]
-    for row, scores in zip(listed, _scored(table, alone, "arithmetic"), strict=True):
+    for row, scores in zip(listed, _scored(table, alone, "arithmetic", metric), strict=True):
         row[part] = scores
-    return _scored(table, [members], mean)[0]
+    return _scored(table, [members], mean, metric)[0]
 
 
 def _extra_scores(table: Table, subset: Subset, mean: str, first: Candidate) -> dict[str, Any]:
     """What the competition's module measures besides, such as the contest's own score; first: of the blend's models."""
-    from common.run.parts import load_module  # imports torch, which what cannot be blended need not wait for
-
     best = []
     for start in range(0, len(table.ids), ROWS):
         rows = combine(table.stack[list(subset), start : start + ROWS], mean)
         best.append((rows.argmax(axis=1), rows.max(axis=1)))
     predicted, probability = (np.concatenate(part) for part in zip(*best, strict=True))
     columns = {"id": table.ids, "label": table.labels, "predicted": predicted, "probability": probability}
-    module = load_module(folder.load_config(first.job), first.job / "best.ckpt")
-    return module.extra_scores(pd.DataFrame(columns))
+    module = _module_of(first)
+    scores = module.extra_scores(pd.DataFrame(columns))
+    own = [one for one in module.measures() if one.name not in scores]
+    rows = combine(table.stack[list(subset)], mean) if own else np.empty(0)
+    return scores | {one.name: float(one.of(table.labels, rows)) for one in own}
 
 
-def _scored(table: Table, subsets: Sequence[Subset], mean: str) -> list[dict[str, Any]]:
+def _scored(
+    table: Table, subsets: Sequence[Subset], mean: str, chosen_by: str | Measure
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in subsets]
+    if isinstance(chosen_by, Measure):
+        for scores, subset in zip(found, subsets, strict=True):
+            scores[chosen_by.name] = float(
+                chosen_by.of(table.labels, combine(table.stack[list(subset)], mean))
+            )
     for metric in ("top1", "top5") if table.stack.shape[2] >= 5 else ("top1",):
         hits, losses = outcomes(table.stack, table.labels, subsets, mean, _k(metric))
         for scores, hit, loss in zip(found, hits, losses, strict=True):

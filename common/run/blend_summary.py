@@ -19,7 +19,8 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
     """Print what `blend.json` holds."""
     terminal = console()
     metric, parts = known["metric"], known["parts"]
-    heads = [f"{NAMED[metric]}, {part}" for part in parts]
+    called = NAMED.get(metric, metric)
+    heads = [f"{called}, {part}" for part in parts]
     table = Table(Column("model", overflow="fold"), *heads, "ms", "chosen", title="each model alone")
     for row in known["candidates"]:
         scores = [_said(metric, row[part][metric]) for part in parts]
@@ -31,8 +32,8 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
         f"chosen ({known['search']} search): {', '.join(members)}"
         + (f", {known['mean']} mean" if len(members) > 1 else ""),
         *(
-            f"{NAMED[metric]} {_said(metric, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
-            + "".join(f", {name} {scores[name]:.4f}" for name in _of_contest(scores))
+            f"{called} {_said(metric, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
+            + "".join(f", {name} {scores[name]:.4f}" for name in _of_contest(scores) if name != metric)
             for part, scores in parts.items()
         ),
         f"the choice flatters itself by about {_said(metric, abs(known['optimism']))} (bootstrap, "

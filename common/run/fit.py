@@ -23,6 +23,7 @@ from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
 from common.data.module import ImageData
 from common.errors import PodiumError, reading
+from common.measures import direction_of
 from common.model.carry_over import Classes, count_carried, rows_of_tensors
 from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
@@ -158,14 +159,23 @@ def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> 
 
 def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
     """A metric that nothing measures is refused before the first step, not after the first epoch."""
-    asked = {f"best.{metric}": metric for metric in config["best"]}
+    asked = {f"best.{metric}": (metric, direction) for metric, direction in config["best"].items()}
     for name, part in config["callbacks"].items():
         if part is not None and part.get("monitor") is not None:
-            asked[f"callbacks.{name}.monitor"] = part["monitor"]
-    measured = [*module.metrics.names, *module.level_metrics.names]
-    known = [*measured, "train_loss"]
-    for key, metric in asked.items():
-        if config["trainer"]["limit_val_batches"] == 0 and metric in measured and not key.startswith("best."):
+            asked[f"callbacks.{name}.monitor"] = part["monitor"], part.get("mode")
+    directions = module.directions
+    known = [*directions]
+    for key, (metric, direction) in asked.items():
+        if key == "best.train_loss":
+            raise PodiumError(
+                "best.train_loss: what is trained on says little of new pictures and does not choose; take one of "
+                f"{', '.join(name for name in known if name != 'train_loss')}"
+            )
+        if (
+            config["trainer"]["limit_val_batches"] == 0
+            and metric != "train_loss"
+            and not key.startswith("best.")
+        ):
             raise PodiumError(
                 f"{key}: trainer.limit_val_batches=0 switches validation off, so there is no {metric}: set {key}="
                 f"train_loss, or {key.rpartition('.')[0]}=null"
@@ -174,6 +184,7 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
             raise PodiumError(
                 f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}"
             )
+        direction_of(key, metric, direction, directions)
 
 
 def _check_validation(options: dict[str, Any], data: ImageData) -> None:

@@ -28,8 +28,12 @@ def draw(run: Path, jobs: list[Path]) -> None:
         folder.copy(jobs[0] / "views.png", _in(run, "views"))
     histories = [pd.read_csv(job / "history.csv") for job in jobs if (job / "history.csv").exists()]
     if histories:
+        chosen_by = next(iter(folder.load_config(jobs[0])["best"]))
         folds = [history.assign(fold=number) for number, history in enumerate(histories)]
-        _save(pictures.learning_curves(pd.concat(folds, ignore_index=True)), _in(run, "learning_curves"))
+        _save(
+            pictures.learning_curves(pd.concat(folds, ignore_index=True), chosen_by),
+            _in(run, "learning_curves"),
+        )
     tables = [predictions.read_top(folder.predictions_path(job, "valid")) for job in jobs]
     table = pd.concat(tables, ignore_index=True)
     names = class_names(jobs[0])

@@ -42,16 +42,26 @@ PANELS = {  # title → {column of history.csv: (label, colour)}
 }
 
 
-def learning_curves(history: pd.DataFrame) -> Figure:
+def with_measure(metric: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """PANELS, and one more for a metric that none of them has."""
+    if not metric or any(metric in columns for columns in PANELS.values()):
+        return PANELS
+    loss, accuracy, rate = PANELS.items()
+    name = metric.removeprefix("valid_")
+    return dict([loss, accuracy, ("Choosing", {metric: (name, BLUE)}), rate])
+
+
+def learning_curves(history: pd.DataFrame, chosen_by: str = "") -> Figure:
     """Loss, accuracy and learning rate over epochs.
 
     history: one row an epoch, columns as in history.csv, any of which may be missing or have gaps. With a column
         `fold`, each fold is a thin line and their mean a thick one.
+    chosen_by: the metric that chooses checkpoints, which is drawn too.
     Raises ValueError if there is nothing to draw.
     """
     panels = {
         title: {name: how for name, how in columns.items() if _values(history, name).notna().any()}
-        for title, columns in PANELS.items()
+        for title, columns in with_measure(chosen_by).items()
     }
     panels = {title: columns for title, columns in panels.items() if columns}
     if "epoch" not in history or not panels:

@@ -59,7 +59,13 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
 
 def score_table(file: Path, module: ImageClassifier, class_names: list[str]) -> dict[str, Any]:
     """What predictions score: what all competitions measure, and what this one's module adds."""
-    return score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
+    found = score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
+    own = [one for one in module.measures() if one.name not in found]
+    if own:
+        table, rows = predictions.read(file)
+        labels = table["label"].to_numpy()
+        found |= {one.name: float(one.of(labels, rows)) for one in own}
+    return found
 
 
 def scores_of_part(part: str, scores: dict[str, Any]) -> dict[str, Any]:

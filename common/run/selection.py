@@ -8,13 +8,15 @@ from math import comb
 import numpy as np
 
 from common.errors import PodiumError
-from common.run.members import MEANS
+from common.measures import Measure
+from common.run.members import MEANS, combine
 
 SUBSETS = 50_000  # no more are all tried; then models are added one by one
 WORK = 3e10  # probabilities to be looked at by trying all, a few minutes on one core
 TOGETHER = 64  # subsets looked at together
 BLOCK = 1 << 22  # probabilities looked at together: bounds memory
-METRICS = ("top1", "top5", "loss")
+METRICS = ("top1", "top5", "loss")  # means over images
+MEASURED, FEWEST = 20_000, 20  # times that another measure is computed at most; resamples at least
 Subset = tuple[int, ...]
 
 
@@ -22,11 +24,20 @@ Subset = tuple[int, ...]
 class Rule:
     """What may be chosen, and which of two choices is better."""
 
-    metric: str = "top1"  # one of METRICS; where it is equal, the loss decides (and top1, where the loss is)
+    # one of METRICS, or a measure of the competition; where it is equal, the loss decides (and top1, where the loss is)
+    metric: str | Measure = "top1"
     means: tuple[str, ...] = MEANS
     most: int = 3  # models
     milliseconds: tuple[float, ...] | None = None  # of each candidate, an image
     budget: float | None = None  # of the blend's milliseconds
+
+    @property
+    def sign(self) -> int:
+        """-1 where less is better."""
+        direction = "max" if self.metric != "loss" else "min"
+        return (
+            -1 if (self.metric.direction if isinstance(self.metric, Measure) else direction) == "min" else 1
+        )
 
     def allows(self, subset: Subset) -> bool:
         if self.budget is None or self.milliseconds is None:
@@ -36,13 +47,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice; score, and optimism: by how much the score is expected to exceed that on new images."""
+    """A choice; score, and optimism: by how much the score is expected to exceed that on new images, by resamples."""
 
     members: Subset
     mean: str
     score: float
     optimism: float
     exhaustive: bool
+    resamples: int
 
     @property
     def corrected(self) -> float:
@@ -67,29 +79,36 @@ def select(
         raise PodiumError(
             f"milliseconds={rule.budget}: no candidate is that fast, the fastest takes {fastest:.1f} ms an image"
         )
+    subsets = sum(comb(count, size) for size in range(1, rule.most + 1))
+    exhaustive = subsets <= SUBSETS and subsets * len(rule.means) * images * classes <= WORK
+    if isinstance(
+        rule.metric, Measure
+    ):  # no mean over images: it is computed anew for each subset and resample
+        exhaustive = exhaustive and subsets * len(rule.means) * FEWEST <= MEASURED
+        tried = (subsets if exhaustive else rule.most * count) * len(rule.means)
+        resamples = min(resamples, max(FEWEST, MEASURED // tried))
     rng = np.random.default_rng(seed)
     weights = np.ones((1 + resamples, images))
     for row in weights[1:]:
         row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
-    best = _Best(weights, rule.metric)
-    subsets = sum(comb(count, size) for size in range(1, rule.most + 1))
-    exhaustive = subsets <= SUBSETS and subsets * len(rule.means) * images * classes <= WORK
+    best = _Best(weights, rule, stack, labels)
     for mean in rule.means:
-        (_try_all if exhaustive else _add_one_by_one)(stack, labels, rule, mean, best)
-    sign = -1 if rule.metric == "loss" else 1
+        (_try_all if exhaustive else _add_one_by_one)(count, rule, mean, best)
     optimism = float((best.value[1:] - best.own[1:]).mean()) if resamples else 0.0
     members, mean = best.choice[0]
-    return Selection(members, mean, sign * float(best.value[0]), sign * optimism, exhaustive)
+    return Selection(
+        members, mean, rule.sign * float(best.value[0]), rule.sign * optimism, exhaustive, resamples
+    )
 
 
-def _try_all(stack: np.ndarray, labels: np.ndarray, rule: Rule, mean: str, best: "_Best") -> None:
+def _try_all(count: int, rule: Rule, mean: str, best: "_Best") -> None:
     columns = np.arange(len(best.weights))
     for size in range(1, rule.most + 1):
-        for subsets in _pieces(filter(rule.allows, combinations(range(len(stack)), size))):
-            best.offer(subsets, mean, *outcomes(stack, labels, subsets, mean, best.k), columns)
+        for subsets in _pieces(filter(rule.allows, combinations(range(count), size))):
+            best.offer(subsets, mean, columns)
 
 
-def _add_one_by_one(stack: np.ndarray, labels: np.ndarray, rule: Rule, mean: str, best: "_Best") -> None:
+def _add_one_by_one(count: int, rule: Rule, mean: str, best: "_Best") -> None:
     """Forward selection (Caruana et al. 2004, each model at most once), of each resample along its own way."""
     ways: dict[Subset, list[int]] = {(): list(range(len(best.weights)))}  # chosen so far → columns
     for _ in range(rule.most):
@@ -97,14 +116,12 @@ def _add_one_by_one(stack: np.ndarray, labels: np.ndarray, rule: Rule, mean: str
         for chosen, columns in ways.items():
             longer = [
                 tuple(sorted({*chosen, new}))
-                for new in range(len(stack))
+                for new in range(count)
                 if new not in chosen and rule.allows((*chosen, new))
             ]
             if not longer:
                 continue
-            picked = best.offer(
-                longer, mean, *outcomes(stack, labels, longer, mean, best.k), np.array(columns)
-            )
+            picked = best.offer(longer, mean, np.array(columns))
             for column, pick in zip(columns, picked, strict=True):
                 further.setdefault(longer[pick], []).append(column)
         ways = further
@@ -149,30 +166,46 @@ def outcomes(
 class _Best:
     """The best subset so far for each weighting of the images, float64 (1 + B, N); the first is of ones."""
 
-    def __init__(self, weights: np.ndarray, metric: str) -> None:
-        self.weights, self.by_loss = weights, metric == "loss"
-        self.k = 5 if metric == "top5" else 1
-        self.value = np.full(len(weights), -np.inf)  # of the metric (the loss negated), under these weights
+    def __init__(self, weights: np.ndarray, rule: Rule, stack: np.ndarray, labels: np.ndarray) -> None:
+        self.weights, self.rule, self.stack, self.labels = weights, rule, stack, labels
+        self.value = np.full(
+            len(weights), -np.inf
+        )  # of the metric, times the rule's sign, under these weights
         self.tie = np.full(len(weights), -np.inf)
         self.own = np.zeros(len(weights))  # the same choice, under equal weights
         self.choice: list[tuple[Subset, str]] = [((), "")] * len(weights)
 
-    def offer(
-        self, subsets: Sequence[Subset], mean: str, hits: np.ndarray, losses: np.ndarray, columns: np.ndarray
-    ) -> np.ndarray:
+    def offer(self, subsets: Sequence[Subset], mean: str, columns: np.ndarray) -> np.ndarray:
         """Compare with these subsets; returns which of them is the best in each of the columns."""
-        by, tie = (-losses, hits) if self.by_loss else (hits, -losses)
-        values, ties = self._means(by, columns), self._means(tie, columns)  # (columns, S)
+        metric, first = self.rule.metric, np.zeros(1, np.int64)
+        k = 5 if metric == "top5" else 1
+        hits, losses = outcomes(self.stack, self.labels, subsets, mean, k)
+        by, tie = (-losses, hits) if metric == "loss" else (hits, -losses)
+        ties = self._means(tie, columns)
+        if isinstance(metric, Measure):
+            measured = [self._measured(metric, subset, mean, np.append(columns, first)) for subset in subsets]
+            values, own = np.array(measured).T[:-1], np.array(measured).T[-1]  # (columns, S), (S,)
+        else:
+            values, own = self._means(by, columns), self._means(by, first)[0]
         top = values.max(axis=1)
         pick = np.where(values == top[:, None], ties, -np.inf).argmax(axis=1)
         tied = ties[np.arange(len(columns)), pick]
         better = (top > self.value[columns]) | ((top == self.value[columns]) & (tied > self.tie[columns]))
-        own = self._means(by, np.zeros(1, np.int64))[0]
         self.value[columns[better]], self.tie[columns[better]] = top[better], tied[better]
         self.own[columns[better]] = own[pick[better]]
         for column, which in zip(columns[better].tolist(), pick[better].tolist(), strict=True):
             self.choice[column] = (subsets[which], mean)
         return pick
+
+    def _measured(self, measure: Measure, subset: Subset, mean: str, columns: np.ndarray) -> list[float]:
+        """The measure of a blend under the columns' weights, times the sign; what is no number is the worst."""
+        rows = combine(self.stack[list(subset)], mean)
+        found = []
+        for weights in self.weights[columns]:
+            drawn = np.repeat(np.arange(len(rows)), weights.astype(np.int64))
+            value = self.rule.sign * float(measure.of(self.labels[drawn], rows[drawn]))
+            found.append(round(value, 6) if value == value else -np.inf)
+        return found
 
     def _means(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Weighted means (columns, S). Rounded: what differs by less is equal, and then fewer models are taken."""

@@ -63,4 +63,4 @@ def formatted(name: str, value: float) -> str:
         return "–"
     if name == "images":
         return f"{int(value)}"
-    return f"{value:.4f}" if "loss" in name else f"{100 * value:.2f} %"
+    return f"{value:.4f}" if "loss" in name or abs(value) > 1 else f"{100 * value:.2f} %"

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from common.measures import Measure
 from common.model.classifier import ImageClassifier
-from common.model.mean_ap import MeanAveragePrecision
+from common.model.mean_ap import MeanAveragePrecision, mean_average_precision
 from common.model.metrics import ValidationMetrics
 from competitions.smoking_calling.by_source import score, score_by_source
 
@@ -22,6 +23,10 @@ class SmokingCallingModule(ImageClassifier):
         super().__init__(**others)
         self.save_hyperparameters()
         self.metrics = WithMeanAP(len(self.class_names))
+
+    def measures(self) -> list[Measure]:
+        classes = len(self.class_names)
+        return [Measure("map", lambda labels, rows: mean_average_precision(labels, rows, classes))]
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
         """`map`, `average_precision` by class, and `by_source`: see by_source.py."""

@@ -140,7 +140,11 @@ def test_swapping_back_gives_the_part_as_its_file_has_it(conf: Conf) -> None:
     words = ["competition=shop", "experiment=entropy"]
     assert conf.compose(*words).loss == {"_target_": "paper.parts.CrossEntropy", "smoothing": 0.3}
     plain = conf.compose("competition=plain", "loss=focal").loss
-    assert conf.compose(*words, "loss=focal").loss == conf.compose("competition=shop", "loss=focal").loss == plain
+    assert (
+        conf.compose(*words, "loss=focal").loss
+        == conf.compose("competition=shop", "loss=focal").loss
+        == plain
+    )
 
 
 def test_values_on_the_command_line_apply_to_the_part_chosen_in_the_end(conf: Conf) -> None:

@@ -1,0 +1,36 @@
+"""Measures: what a number is called, which direction is better, and how it comes from labels and probabilities."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import PodiumError
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of predictions, defined once: validation, tables, curves, rankings and blends take it from here.
+
+    Args:
+        name: `valid_<name>` in validation, `<part>_<name>` of a part of the data in `scores.json`.
+        of: (labels int64 (N,), probabilities float32 (N, K), rows sum to 1, N ≥ 1) → the number.
+        direction: max or min, which is better.
+    """
+
+    name: str
+    of: Callable[[np.ndarray, np.ndarray], float]
+    direction: str = "max"
+
+
+def direction_of(key: str, metric: str, given: str | None, directions: Mapping[str, str]) -> str:
+    """Which direction is better by what is measured. given: what the configuration says; None leaves it open.
+
+    Raises PodiumError that names `key` where nothing measures the metric, or the direction is the other one.
+    """
+    right = directions[metric]
+    if given not in (None, right):
+        raise PodiumError(
+            f"{key}: the best {metric} is the {right}, not the {given}: write {right}, or leave it out"
+        )
+    return right
