@@ -288,13 +288,12 @@ def _check_place(module: str) -> None:
     """Raise Refused for a module that would be imported from a run folder, on the search path as it may be."""
     if module in sys.modules or not _runs:
         return
-    path, known = None, ""
+    path: list[str] | None = None
     for word in module.split("."):
-        known = f"{known}.{word}" if known else word
-        spec = PathFinder.find_spec(known, path)
+        spec = PathFinder.find_spec(word, path)  # by its own name: a folder's full name needs its parent imported
         if spec is None:
             return
-        path = spec.submodule_search_locations
+        path = [*(spec.submodule_search_locations or [])]
         file = Path(os.path.realpath(spec.origin)) if spec.has_location and spec.origin else None
         if file is not None and any(run in file.parents for run in _runs):
             raise Refused(f"{module} lies in the run folder, at {file}: no code is taken from there")

@@ -253,3 +253,18 @@ def test_values_are_handed_over_as_they_are():
     )
     assert made.separator == "${oc.env:HOME}"
     assert os.environ["HOME"] not in made.separator
+
+
+def test_folders_without_init_files_are_packages_too(tmp_path, monkeypatch):
+    """Looked up before anything of them is imported, as in a process that begins with a run folder."""
+    inner = tmp_path / "bare" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "parts.py").write_text("import pytorch_lightning as pl\n\nclass Note(pl.Callback):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PODIUM_TRUST", "bare")
+    monkeypatch.setattr(trust, "_runs", {tmp_path / "run"})
+    assert trust.resolve("bare.inner.parts.Note", "callback").__name__ == "Note"
+    monkeypatch.setattr(trust, "_runs", {tmp_path / "bare"})
+    (inner / "other.py").write_text("import pytorch_lightning as pl\n\nclass Note(pl.Callback):\n    pass\n")
+    with pytest.raises(trust.Refused, match="lies in the run folder"):
+        trust.resolve("bare.inner.other.Note", "callback")
