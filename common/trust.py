@@ -290,7 +290,9 @@ def _check_place(module: str) -> None:
         return
     path: list[str] | None = None
     for word in module.split("."):
-        spec = PathFinder.find_spec(word, path)  # by its own name: a folder's full name needs its parent imported
+        spec = PathFinder.find_spec(
+            word, path
+        )  # by its own name: a folder's full name needs its parent imported
         if spec is None:
             return
         path = [*(spec.submodule_search_locations or [])]

@@ -49,6 +49,8 @@ class Images(Dataset[dict[str, Tensor]]):
         return self.__getitems__([item])
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        if not items:
+            return {name: values[:0] for name, values in self.__getitems__([(0, 0)]).items()}
         index = np.array([row for _, row in items], dtype=np.int64)
         key = np.array([view_key(self.seed, epoch, row) for epoch, row in items], dtype=np.int64)
         images = self._images(index, key).transpose(0, 3, 1, 2)

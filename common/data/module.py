@@ -377,9 +377,11 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Every validation image exactly once, in order; ranks take turns."""
-        rows = self.rows("valid")
+        rows = every = self.rows("valid")
         if self.trainer is not None:
             rows = rows[self.trainer.global_rank :: self.trainer.world_size]
+        if len(every) and not len(rows):  # one batch of nothing: it is measured with the others
+            return self._loader(self.valid_images if self.features is None else self.features, [[]])
         return self.in_order(rows, self.features)
 
     def in_order(self, rows: np.ndarray, features: Features | None = None) -> DataLoader:

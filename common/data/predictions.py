@@ -2,7 +2,8 @@
 
 Parquet with the columns id (str), label (int64), probabilities (K float32) and, where several models predicted, fold
 (int64). Above 512 classes a row keeps only the 32 most probable: `classes` (32 int32), `probabilities` (32 float32),
-and `others`, the mass of all the rest, which reading spreads evenly.
+and `others`, the mass of all the rest, which reading spreads evenly; and of the true class `own`, its probability
+(float32), and `rank`, how many other classes are at least as probable (int32), so that scores are exact all the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +43,7 @@ def write(
                 columns: dict[str, Any] = {"id": ids[rows], "label": np.asarray(labels[rows], np.int64)}
                 if folds is not None:
                     columns["fold"] = np.asarray(folds[rows], np.int64)
-                table = pa.table(columns | _columns(np.asarray(piece, np.float32)))
+                table = pa.table(columns | _columns(np.asarray(piece, np.float32), columns["label"]))
                 if writer is None:
                     metadata = {"classes": str(piece.shape[1])}
                     writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
@@ -57,11 +58,14 @@ def write(
 
 def join(path: Path, parts: Sequence[Path]) -> None:
     """Write the rows of tables of the same classes into one, in order, and remove them."""
-    with written(path) as partial, pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
+    first, *others = (pq.read_schema(part) for part in parts)
+    common = [field for field in first if all(field.name in other.names for other in others)]
+    schema = pa.schema(common, first.metadata)  # of tables of before some have fewer columns
+    with written(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for part in parts:
             file = pq.ParquetFile(part)
             for group in range(file.num_row_groups):
-                writer.write_table(file.read_row_group(group))
+                writer.write_table(file.read_row_group(group, columns=schema.names).cast(schema))
     for part in parts:
         part.unlink()
 
@@ -69,14 +73,53 @@ def join(path: Path, parts: Sequence[Path]) -> None:
 def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
     """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time."""
     number = class_count(path)
-    for frame, classes, kept, others in kept_batches(path):
+    for frame, classes, kept, others in kept_batches(path, ("id", "label", "fold", "own")):
+        known = frame.pop("own").to_numpy() if "own" in frame else None
         if others is None:
             yield frame, kept
             continue
         dense = np.empty((len(frame), number), np.float32)
         dense[:] = others[:, None] / (number - KEPT)
+        if known is not None:  # the true class has its own probability, wherever it stands
+            labels = frame["label"].to_numpy()
+            rows = np.flatnonzero((labels >= 0) & (labels[:, None] != classes).all(axis=1))
+            dense[rows] = (others[rows] - known[rows]).clip(0)[:, None] / (number - KEPT - 1)
+            dense[rows, labels[rows]] = known[rows]
         np.put_along_axis(dense, classes.astype(np.int64), kept, axis=1)
         yield frame, dense
+
+
+def ranked_batches(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """(labels, their probabilities, their ranks by `ranked`, the best classes) of at most 1,024 rows at a time.
+
+    Exact for any number of classes, but for tables of before that have no `own`, where what was left out is spread.
+    """
+    with reading(path):
+        exact = "own" in pq.read_schema(path).names
+    if not exact:
+        for frame, rows in batches(path):
+            labels = frame["label"].to_numpy()
+            yield labels, *ranked(rows, labels), rows.argmax(axis=1)
+        return
+    for frame, classes, kept, _ in kept_batches(path, ("id", "label", "own", "rank")):
+        labels, own, rank = (frame[name].to_numpy() for name in ("label", "own", "rank"))
+        yield labels, own, rank, most_probable(classes, kept)[0]
+
+
+def ranked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the labels' probabilities (N,), how many other classes are at least as probable, int64 (N,)).
+
+    So equals count against the label, and a constant answer is never right; nor is NaN, whose rank is K.
+    probabilities: float (N, K). labels: int (N,) in 0..K-1.
+    """
+    own, rank = np.empty(len(labels), probabilities.dtype), np.empty(len(labels), np.int64)
+    step = max(1, BLOCK // max(1, probabilities.shape[1]))
+    for start in range(0, len(labels), step):
+        block, part = probabilities[start : start + step], slice(start, start + step)
+        mine = np.take_along_axis(block, labels[part, None], axis=1)
+        own[part] = mine[:, 0]
+        rank[part] = block.shape[1] - 1 - (block < mine).sum(axis=1) + np.isnan(mine[:, 0])
+    return own, rank
 
 
 def class_count(path: Path) -> int:
@@ -110,7 +153,9 @@ def _kept_batches(
         frame = batch.select(names).to_pandas()
         rows = len(frame)
         flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
-        if rows == 0 or len(flat) == 0 or len(flat) % rows:
+        if rows == 0:
+            continue
+        if len(flat) == 0 or len(flat) % rows:
             raise ValueError(f"rows of probabilities differ in length ({len(flat)} values in {rows} rows)")
         kept = flat.reshape(rows, -1)
         if "others" not in held:
@@ -153,7 +198,7 @@ def most_probable(classes: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np
     return classes[rows, best].astype(np.int64), kept[rows, best]
 
 
-def _columns(rows: np.ndarray) -> dict[str, Any]:
+def _columns(rows: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     if rows.shape[1] <= WIDE:
         return {"probabilities": _lists(rows)}
     parts = np.array_split(rows, len(rows) * rows.shape[1] // BLOCK + 1)
@@ -163,7 +208,11 @@ def _columns(rows: np.ndarray) -> dict[str, Any]:
     order = np.argsort(-kept, axis=1, kind="stable")
     which, kept = np.take_along_axis(which, order, axis=1), np.take_along_axis(kept, order, axis=1)
     others = (rows.sum(axis=1, dtype=np.float64) - kept.sum(axis=1, dtype=np.float64)).clip(0)
+    own, rank = ranked(rows, labels.clip(0))  # -1: a picture of unknown class
+    unknown = labels < 0
     return {
+        "own": np.where(unknown, np.float32(np.nan), own),
+        "rank": np.where(unknown, rows.shape[1], rank).astype(np.int32),
         "classes": _lists(which.astype(np.int32)),
         "probabilities": _lists(kept),
         "others": others.astype(np.float32),

@@ -18,6 +18,7 @@ from common.errors import PodiumError
 from common.measures import Measure
 from common.model import deferred
 from common.model.frozen_features import FromFeatures
+from common.model.heads import end_in_float32
 from common.model.hierarchy import as_parents, check_parents, levels_of
 from common.model.level_metrics import LevelMetrics
 from common.model.losses import least
@@ -77,7 +78,7 @@ class ImageClassifier(pl.LightningModule):
         self.seed = seed
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        self.net = self.build_model()
+        self.net = end_in_float32(self.build_model(), [len(class_names), *self.level_sizes.values()])
         self.loss_fn: nn.Module = build(loss, "loss")
         if isinstance(self.loss_fn, NormFace):
             self.loss_fn.check_head(self.net)
@@ -223,6 +224,16 @@ class ImageClassifier(pl.LightningModule):
         self._check_finite(self.loss_sum)
         self.log("train_loss", self.loss_sum / max(1, self.loss_steps), sync_dist=True)
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
+
+    def on_validation_epoch_start(self) -> None:
+        """Processes that have no picture to validate gather with the others."""
+        nothing = (
+            torch.empty(0, len(self.class_names), device=self.device),
+            torch.empty(0, device=self.device).long(),
+        )
+        self.metrics.update(*nothing)
+        if self.collected.measures:
+            self.collected.update(*nothing)
 
     def on_validation_epoch_end(self) -> None:
         measured = self.metrics.compute()

@@ -4,12 +4,15 @@ Some have `chunk`: in training their logits are then deferred, and never exist f
 which saves memory where there are very many classes (common/model/deferred.py).
 """
 
+from collections.abc import Iterable
+from functools import cache
 from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import PodiumError
+from common.model.backbone_parts import classifiers_of
 from common.model.deferred import DeferredLogits, check_chunk
 from common.model.precision import at_least_float32, without_autocast
 
@@ -70,6 +73,35 @@ class DenseHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.fc(self.dense(features.mean((-2, -1))))
+
+
+class Float32:
+    """Mixed into a layer, lets it compute in float32, under autocast too."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        with without_autocast(features.device):
+            return super().forward(at_least_float32(features))  # type: ignore[misc]
+
+
+@cache
+def _in_float32(kind: type) -> type:
+    return type(f"Float32{kind.__name__}", (Float32, kind), {})
+
+
+def end_in_float32(net: nn.Module, sizes: Iterable[int]) -> nn.Module:
+    """Let the layers that give a network's logits compute in float32; without autocast nothing changes.
+
+    Logits of 16 bits are so coarse that among many classes the best ones are often equal. sizes: numbers of classes.
+    """
+    parts, wanted = classifiers_of(net), {*sizes}
+    layers = [
+        one for part in parts or [net] for one in part.modules() if isinstance(one, nn.Linear | nn.Conv2d)
+    ]
+    last = [one for one in layers if getattr(one, "out_features", getattr(one, "out_channels", 0)) in wanted]
+    for layer in last if parts else last[-1:]:
+        if not isinstance(layer, Float32):
+            layer.__class__ = _in_float32(type(layer))  # type: ignore[arg-type]
+    return net
 
 
 class ConvHead(nn.Module):

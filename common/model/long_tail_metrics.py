@@ -88,7 +88,11 @@ class BestGuesses(Metric):
         self.images += torch.bincount(labels, minlength=self.num_classes)
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars by name."""
+        """Scalars by name; NaN without pictures."""
+        if not len(self.correct):
+            return dict.fromkeys(
+                ("top1", "gap", "class_accuracy"), torch.tensor(torch.nan, device=self.device)
+            )
         correct, confidences = (
             dim_zero_cat(state).cpu().numpy() for state in (self.correct, self.confidences)
         )

@@ -79,6 +79,8 @@ class MeanAveragePrecision(Metric):
         self.labels.append(labels)
 
     def compute(self) -> Tensor:
+        if not len(self.labels):
+            return torch.tensor(torch.nan, device=self.device)
         labels, predicted, scores = (
             dim_zero_cat(state).cpu().numpy() for state in (self.labels, self.predicted, self.scores)
         )

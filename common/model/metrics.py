@@ -13,13 +13,15 @@ from common.measures import Measure
 class ValidationMetrics(nn.Module):
     """`valid_loss`, `valid_top1` and `valid_top5` over a whole pass, each image counted once.
 
-    valid_loss is the cross entropy of the probabilities with the true labels, in nats, whatever loss trains, so
-    that it can be compared between recipes. With fewer than five classes `valid_top5` is left out.
+    valid_loss is the log loss of the probabilities, in nats, as sklearn defines it, whatever loss trains: it can be
+    compared between recipes. Without pictures all are NaN. With fewer than five classes `valid_top5` is left out.
     """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(
+            nan_strategy="disable"
+        )  # what is no number stays so, instead of being left out
         self.accuracy = TopK([k for k in (1, 5) if k <= num_classes])
 
     @property
@@ -29,7 +31,8 @@ class ValidationMetrics(nn.Module):
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """probabilities: float (B, K), rows sum to 1; labels: int64 (B,)."""
         picked = probabilities.gather(1, labels[:, None])[:, 0]
-        self.loss.update(-picked.clamp_min(torch.finfo(picked.dtype).tiny).log())
+        least = torch.finfo(picked.dtype).eps  # as log_loss of common/run/scores.py has it
+        self.loss.update(-picked.clamp(least, 1 - least).log())
         self.accuracy.update(probabilities, labels)
 
     def compute(self) -> dict[str, Tensor]:

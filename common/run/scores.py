@@ -12,33 +12,37 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from common.data.predictions import batches
-
-BLOCK = 1 << 22  # probabilities looked at together: bounds the memory of comparisons
+from common.data.predictions import ranked, ranked_batches
 
 
 def score_rows(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]) -> dict[str, Any]:
-    """top1, top5 (shares in [0, 1]), loss (nats), images, and precision, recall, support per class."""
-    return _score([(labels, probabilities)], class_names)
+    """top1, top5 (shares in [0, 1]), loss (nats), images, and precision, recall, support per class.
+
+    Without images top1, top5 and loss are None.
+    """
+    best = probabilities.argmax(axis=1) if len(labels) else labels
+    return _score([(labels, *ranked(probabilities, labels), best)], class_names)
 
 
 def score_file(path: Path, class_names: list[str]) -> dict[str, Any]:
     """As `score_rows`, of a table of predictions (common/data/predictions.py), read in pieces."""
-    return _score(((frame["label"].to_numpy(), rows) for frame, rows in batches(path)), class_names)
+    return _score(ranked_batches(path), class_names)
 
 
-def _score(pieces: Iterable[tuple[np.ndarray, np.ndarray]], class_names: list[str]) -> dict[str, Any]:
+def _score(
+    pieces: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], class_names: list[str]
+) -> dict[str, Any]:
+    """pieces: as `ranked_batches` gives them."""
     sums = {"top1": 0.0, "top5": 0.0, "loss": 0.0}
-    labels, predicted = [], []
-    for known, rows in pieces:
-        sums["top1"] += len(known) * topk_accuracy(rows, known, 1)
-        sums["loss"] += len(known) * log_loss(rows, known)
-        if len(class_names) >= 5:
-            sums["top5"] += len(known) * topk_accuracy(rows, known, 5)
+    labels, predicted = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for known, own, rank, best in pieces:
+        sums["top1"] += int((rank < 1).sum())
+        sums["top5"] += int((rank < 5).sum())
+        sums["loss"] += float(log_losses(own).sum())
         labels.append(known)
-        predicted.append(rows.argmax(axis=1))
+        predicted.append(best)
     known = np.concatenate(labels)
-    found: dict[str, Any] = {name: total / len(known) for name, total in sums.items()}
+    found: dict[str, Any] = {name: total / len(known) if len(known) else None for name, total in sums.items()}
     if len(class_names) < 5:
         del found["top5"]
     table = class_table(known, np.concatenate(predicted), class_names)
@@ -119,28 +123,26 @@ def topk_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     probabilities, labels = _checked_rows(probabilities, labels)
-    hits, step = 0, max(1, BLOCK // probabilities.shape[1])
-    for start in range(0, len(labels), step):
-        block, own = probabilities[start : start + step], labels[start : start + step, None]
-        below = block < np.take_along_axis(block, own, axis=1)  # False for NaN
-        rank = block.shape[1] - 1 - below.sum(axis=1)  # others that are not below the true class
-        valid = ~np.isnan(np.take_along_axis(block, own, axis=1)[:, 0])
-        hits += int(((rank < k) & valid).sum())
-    return hits / len(labels) if len(labels) else float("nan")
+    rank = ranked(probabilities, labels)[1]
+    valid = rank < probabilities.shape[1]  # that of NaN is K
+    return float(((rank < k) & valid).mean()) if len(labels) else float("nan")
 
 
 def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of -ln p(true class), in nats; NaN without images or with NaN probabilities.
-
-    Probabilities are clipped to [eps, 1 - eps], eps that of their dtype, so that a certain mistake costs a finite
-    amount (15.9 in float32).
-    """
+    """Mean of -ln p(true class), in nats, as sklearn's `log_loss`; NaN without images or with NaN probabilities."""
     probabilities, labels = _checked_rows(probabilities, labels)
-    if not len(labels):
-        return float("nan")
-    eps = float(np.finfo(probabilities.dtype).eps)
-    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0].astype(np.float64)
-    return float(-np.log(own.clip(eps, 1 - eps)).mean())
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    return float(log_losses(own).mean()) if len(own) else float("nan")
+
+
+def log_losses(own: NDArray[np.floating]) -> NDArray[np.float64]:
+    """-ln of the true classes' probabilities (N,), in nats.
+
+    They are clipped to [eps, 1 - eps], eps that of their dtype, so that a certain mistake costs a finite amount (15.9
+    in float32). The one definition of it; ValidationMetrics has the same in torch.
+    """
+    eps = float(np.finfo(own.dtype).eps)
+    return -np.log(own.astype(np.float64).clip(eps, 1 - eps))
 
 
 def interval(accuracy: float, images: int, z: float = 1.959964) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 from common.errors import PodiumError
 from common.measures import Measure
 from common.run.members import MEANS, combine
+from common.run.scores import log_losses
 
 SUBSETS = 50_000  # no more are all tried; then models are added one by one
 WORK = 3e10  # probabilities to be looked at by trying all, a few minutes on one core
@@ -158,8 +159,7 @@ def outcomes(
             share = np.exp(own / sizes[:, None, None] - top)[..., 0] / np.exp(totals - top).sum(axis=2)
         else:
             share = own[..., 0] / sizes[:, None]
-        eps = np.finfo(np.float32).eps
-        losses[:, block] = -np.log(share.astype(np.float64).clip(eps, 1 - eps))
+        losses[:, block] = log_losses(share.astype(np.float32))
     return hits, losses
 
 

@@ -32,13 +32,17 @@ class Note(Callback):
         self._note(trainer, "valid", batch)
 
 
+OWN = ["data.valid=0.021", "module._target_=tests.toys.WithF1", "best={valid_f1: max}"]
+
+
 @pytest.mark.slow
-def test_two_processes_share_the_images_and_measure_as_one(toy, tmp_path):
+@pytest.mark.parametrize("further", [[], OWN], ids=["", "one picture to validate, measures of one's own"])
+def test_two_processes_share_the_images_and_measure_as_one(toy, tmp_path, further):
     toy()  # draws the pictures and writes the competition's file
     words = [
         "competition=toy", f"--config-dir={tmp_path / 'conf'}", f"run_dir={tmp_path / 'run'}",
         "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=3", "data.batch_size=4",
-        f"callbacks.note={{_target_: {__name__}.Note, path: {tmp_path / 'seen'}}}",
+        f"callbacks.note={{_target_: {__name__}.Note, path: {tmp_path / 'seen'}}}", *further,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(
@@ -69,3 +73,5 @@ def test_two_processes_share_the_images_and_measure_as_one(toy, tmp_path):
     measured = history.set_index("epoch").loc[scores["epoch"]]
     assert scores["valid_top1"] == pytest.approx(measured["valid_top1"])
     assert scores["valid_loss"] == pytest.approx(measured["valid_loss"], rel=1e-5)
+    if further:
+        assert (split["part"] == "valid").sum() == 1 and scores["valid_f1"] == measured["valid_f1"]

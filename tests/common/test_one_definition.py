@@ -1,0 +1,156 @@
+"""Each measure has one value, wherever it is computed: in validation, from tables of any width, and in blends."""
+
+import copy
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sklearn.metrics import log_loss as by_sklearn
+from sklearn.metrics import top_k_accuracy_score
+
+from common.data import predictions
+from common.model.backbones import efficientnet, timm_model
+from common.model.classifier import ImageClassifier
+from common.model.heads import ConvHead, DenseHead, LinearHead, end_in_float32
+from common.model.long_tail_metrics import LongTailMetrics
+from common.model.mean_ap import MeanAveragePrecision
+from common.model.metrics import TopK, ValidationMetrics
+from common.run.scores import log_loss, score_file, score_rows
+from common.run.selection import outcomes
+
+
+def table(classes: int, images: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and float32 probabilities, some of them exactly 0 or 1 and some tiny, right and wrong."""
+    rng = np.random.default_rng(seed)
+    rows = rng.dirichlet(np.full(classes, 0.05), images).astype(np.float32)
+    labels = np.where(rng.random(images) < 0.6, rows.argmax(axis=1), rng.integers(0, classes, images))
+    rows[:10] = np.eye(classes, dtype=np.float32)[labels[:10]]
+    rows[10:20] = np.eye(classes, dtype=np.float32)[(labels[10:20] + 1) % classes]
+    rows[20:30, 0] = 1e-30
+    rows /= rows.sum(axis=1, keepdims=True)
+    return labels, rows
+
+
+def sklearns(labels: np.ndarray, rows: np.ndarray) -> float:
+    return by_sklearn(labels, rows, labels=np.arange(rows.shape[1]))
+
+
+@pytest.mark.parametrize("classes", [2, 7, 513, 2000])
+def test_the_log_loss_is_sklearns_everywhere(classes, tmp_path):
+    labels, rows = table(classes)
+    expected = sklearns(labels, rows)
+    names = [str(number) for number in range(classes)]
+    predictions.write(tmp_path / "table.parquet", names[:1] * len(labels), labels, rows)
+    metrics = ValidationMetrics(classes)
+    for part in np.array_split(np.arange(len(labels)), 7):
+        metrics.update(torch.from_numpy(rows[part]), torch.from_numpy(labels[part]))
+    found = {
+        "rows": score_rows(labels, rows, names)["loss"],
+        "file": score_file(tmp_path / "table.parquet", names)["loss"],
+        "validation": float(metrics.compute()["valid_loss"]),
+        "blend": outcomes(rows[None], labels, [(0,)], "arithmetic", 1)[1].mean(),
+        "function": log_loss(rows, labels),
+    }
+    assert found == pytest.approx(dict.fromkeys(found, expected), rel=1e-5)
+    assert log_loss(rows.astype(np.float64), labels) == pytest.approx(
+        sklearns(labels, rows.astype(np.float64))
+    )
+
+
+@pytest.mark.parametrize("classes", [7, 513, 2000])
+def test_a_table_of_many_classes_scores_what_its_rows_do(classes, tmp_path):
+    """Though it keeps 32 of them: also where the true class is none of these."""
+    labels, rows = table(classes, seed=1)
+    names = [str(number) for number in range(classes)]
+    predictions.write(tmp_path / "table.parquet", names[:1] * len(labels), labels, rows)
+    found, expected = score_file(tmp_path / "table.parquet", names), score_rows(labels, rows, names)
+    assert {name: found[name] for name in ("top1", "top5", "images")} == {
+        name: expected[name] for name in ("top1", "top5", "images")
+    }
+    clear = np.random.default_rng(2).permuted(np.tile(np.arange(1, classes + 1.0), (50, 1)), axis=1)
+    clear = (clear / clear.sum(axis=1, keepdims=True)).astype(np.float32)
+    truth = np.argsort(-clear, axis=1)[np.arange(50), np.arange(50) % 10 if classes > 10 else 0]
+    for k in (1, 5):
+        theirs = top_k_accuracy_score(truth, clear, k=k, labels=np.arange(classes))
+        assert score_rows(truth, clear, names)[f"top{k}"] == pytest.approx(theirs)
+    dense = predictions.read(tmp_path / "table.parquet")[1]
+    own = np.arange(len(labels)), labels
+    np.testing.assert_array_equal(dense[own], rows[own])
+    np.testing.assert_allclose(dense.sum(axis=1), 1, atol=1e-5)
+
+
+def test_tables_of_before_are_read_as_they_were(tmp_path):
+    labels, rows = table(600)
+    names = [str(number) for number in range(600)]
+    predictions.write(tmp_path / "new.parquet", names[:1] * len(labels), labels, rows)
+    new = pq.read_table(tmp_path / "new.parquet")
+    pq.write_table(new.drop_columns(["own", "rank"]), tmp_path / "old.parquet")
+    found, exact = (score_file(tmp_path / f"{age}.parquet", names) for age in ("old", "new"))
+    assert found["top1"] == exact["top1"] and found["loss"] == pytest.approx(exact["loss"], rel=0.3)
+    predictions.join(tmp_path / "both.parquet", [tmp_path / "old.parquet", tmp_path / "new.parquet"])
+    assert len(predictions.read_top(tmp_path / "both.parquet")) == 2 * len(labels)
+
+
+def test_no_pictures_is_no_number_and_no_error(tmp_path):
+    nothing, none = np.empty((0, 6), np.float32), np.empty(0, np.int64)
+    names = list("abcdef")
+    predictions.write(tmp_path / "empty.parquet", [], none, nothing)
+    for found in (score_rows(none, nothing, names), score_file(tmp_path / "empty.parquet", names)):
+        assert (found["top1"], found["top5"], found["loss"], found["images"]) == (None, None, None, 0)
+    assert len(predictions.read_top(tmp_path / "empty.parquet")) == 0
+    for metric in (ValidationMetrics(6), LongTailMetrics(6, {"above": [0, 0, 0, 1, 1, 1]})):
+        for update in (False, True):
+            if update:
+                metric.update(torch.empty(0, 6), torch.empty(0, dtype=torch.int64))
+            assert all(value.isnan() for value in metric.compute().values())
+    assert MeanAveragePrecision(6).compute().isnan()
+    assert all(value.isnan() for value in TopK([1, 5]).compute().values())
+
+
+HEADS = {
+    "resnet": lambda k: timm_model("resnet10t", num_classes=k, in_channels=1, image_size=(32, 32)),
+    "vit": lambda k: timm_model("vit_tiny_patch16_224", num_classes=k, in_channels=1, image_size=(32, 32)),
+    "convnext": lambda k: timm_model("convnext_atto", num_classes=k, in_channels=1, image_size=(32, 32)),
+    "mobilenet": lambda k: timm_model(
+        "mobilenetv3_small_050", num_classes=k, in_channels=1, image_size=(32, 32)
+    ),
+    "efficientnet": lambda k: efficientnet(
+        "efficientnet-b0", num_classes=k, in_channels=1, image_size=(32, 32)
+    ),
+    "linear": lambda k: with_head(LinearHead, k),
+    "dense": lambda k: with_head(DenseHead, k),
+    "conv": lambda k: with_head(ConvHead, k),
+}
+
+
+def with_head(head, classes: int):
+    made = lambda in_features, num_classes: head(in_features, num_classes)  # noqa: E731
+    return timm_model("resnet10t", num_classes=classes, in_channels=1, image_size=(96, 96), head=made)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_end_in_32_bits_so_that_many_classes_do_not_tie(name):
+    torch.manual_seed(0)
+    net = HEADS[name](1000).eval()
+    images = torch.randn(8, 1, *((96, 96) if name in ("linear", "dense", "conv") else (32, 32)))
+    with torch.no_grad():
+        before = net(images)
+        end_in_float32(net, [1000])
+        assert torch.equal(net(images), before)  # in 32 bits nothing changes
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(images)
+    assert logits.dtype == torch.float32
+    distinct = [len(row.unique()) for row in logits]
+    assert min(distinct) > 990, distinct  # in bf16 some 300 to 600
+
+
+def test_a_classifier_ends_so_in_training_and_predicting():
+    module = ImageClassifier(
+        model={"_target_": "tests.toys.TinyNet"}, loss={"_target_": "common.model.losses.CrossEntropy"},
+        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1}, schedule=None, class_names=list(map(str, range(1000))),
+        preprocessing={"size": [16, 16], "channels": 1, "fit": "stretch", "pad_value": 0, "interpolation": "area"},
+    )  # fmt: skip
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module(torch.rand(4, 1, 16, 16)).dtype == torch.float32
+        assert copy.deepcopy(module)(torch.rand(4, 1, 16, 16)).dtype == torch.float32
