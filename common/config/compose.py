@@ -61,7 +61,8 @@ OF_THE_RUN = {
 }
 
 OF_THE_DATA = {
-    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "max_bad_share", "max_pixels",
+    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "correct_held_out", "max_bad_share",
+    "max_pixels",
 }  # fmt: skip
 
 

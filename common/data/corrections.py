@@ -9,6 +9,17 @@ from common.data.spreadsheet import read_csv
 from common.errors import PodiumError
 
 
+def read_corrections(path: Path) -> pd.DataFrame:
+    """The list, text, at least the columns id and class. Raises PodiumError if there is no such file or column."""
+    if not path.is_file():
+        raise PodiumError(f"data.corrections: there is no file {path}")
+    found = read_csv(path, dtype=str, keep_default_na=False)
+    for column in ("id", "class"):
+        if column not in found:
+            raise PodiumError(f"{path}: column {column} is missing; there are {', '.join(found.columns)}")
+    return found
+
+
 def apply_corrections(table: pd.DataFrame, class_names: list[str], path: Path) -> pd.DataFrame:
     """Records with the labels of a list.
 
@@ -20,12 +31,7 @@ def apply_corrections(table: pd.DataFrame, class_names: list[str], path: Path) -
     Raises:
         PodiumError: no such file or columns, an image twice or not in the table, a class that does not exist.
     """
-    if not path.is_file():
-        raise PodiumError(f"data.corrections: there is no file {path}")
-    found = read_csv(path, dtype=str, keep_default_na=False)
-    for column in ("id", "class"):
-        if column not in found:
-            raise PodiumError(f"{path}: column {column} is missing; there are {', '.join(found.columns)}")
+    found = read_corrections(path)
     known = set(table["id"])
     for line, (image, name) in enumerate(zip(found["id"], found["class"], strict=True), start=2):
         if name and name not in class_names:

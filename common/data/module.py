@@ -17,7 +17,7 @@ from common.activity import Activity, counted
 from common.build import build
 from common.config.schema import at_least, one_of
 from common.data.copies import Copies, placed
-from common.data.corrections import apply_corrections
+from common.data.corrections import apply_corrections, read_corrections
 from common.data.dataset import Images, whole
 from common.data.duplicates import joined, near_duplicate_groups
 from common.data.features import Features
@@ -35,6 +35,7 @@ from common.data.views import make_views
 from common.errors import PodiumError
 from common.text import printable
 
+HELD_OUT = ("valid", "choose", "score")
 PIECE = 1 << 25  # numbers of images and of probabilities that are computed together, 134 MB each as float32
 
 
@@ -66,7 +67,9 @@ class ImageData(pl.LightningDataModule):
         unlabelled: folder of pictures without labels, for stages with soft_labels_from: their teachers label them.
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
         copies: part that balances the classes by changed copies on disk, trained on only; see common/data/copies.py.
-        corrections: CSV (columns id, class) of labels to replace; see common/data/corrections.py.
+        corrections: CSV (columns id, class) of labels to replace in training; see common/data/corrections.py.
+        correct_held_out: whether they also replace labels of what validates, chooses and scores; else these keep the
+            labels that they came with, so that what is measured stays the same.
         max_pixels: a picture of more, ≥ 1, is one that cannot be read: 180 million take 540 MB. Predict, evaluate and
             export take it from the run or the file.
         max_bad_share: the run stops when more than this share of the images cannot be read, in [0, 1].
@@ -110,6 +113,7 @@ class ImageData(pl.LightningDataModule):
         split: str | None = None,
         copies: dict[str, Any] | None = None,
         corrections: str | None = None,
+        correct_held_out: bool = False,
         unlabelled: str | None = None,
         certainty: float = 0.9,
         folds: int | None = None,
@@ -159,6 +163,8 @@ class ImageData(pl.LightningDataModule):
         self.copies: Copies | None = build(copies, "copies") if copies else None
         self.copies_folder = Path(copies_folder) if copies_folder else self.folder / "copies"
         self.corrections = Path(corrections) if corrections else None
+        self.correct_held_out = correct_held_out
+        self.held_out_corrected: int | None = None  # labels that were changed so
         self.unlabelled = Path(unlabelled) if unlabelled else None
         self.certainty = certainty
         self.taught = Path(taught) if taught else None
@@ -241,8 +247,11 @@ class ImageData(pl.LightningDataModule):
             return
         with Activity("looking for pictures"):
             table, self.class_names = self.records()
+        given = trained = table.set_index("id")["label"]
         if self.corrections is not None:
-            table = apply_corrections(table, self.class_names, self.corrections)
+            corrected = apply_corrections(table, self.class_names, self.corrections)
+            trained = corrected.set_index("id")["label"]
+            table = corrected if self.correct_held_out else table
         if "train_only" not in table:
             table["train_only"] = False
         if self.copies is not None:
@@ -268,10 +277,14 @@ class ImageData(pl.LightningDataModule):
         self.table = table
         # kept, since the learning rate of every step asks how long an epoch is
         self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
+        labels = self._trained_labels(table, given, trained)
+        if self.correct_held_out:
+            held_out = (table["part"].isin(HELD_OUT) | (table["fold"] >= 0)) & ~table["train_only"]
+            changed = table["label"] != table["id"].map(given).fillna(table["label"])
+            self.held_out_corrected = int((held_out & changed).sum())
         if self.cleaned is not None:
             self._clean(table, self.cleaned)
         self._save_split(stored)
-        labels = table["label"].to_numpy()
         fits = None if self.image_view is None else partial(fit_to, preprocessing=self.preprocessing)
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
         self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
@@ -333,10 +346,27 @@ class ImageData(pl.LightningDataModule):
         """Training images of each class, int64 (K,)."""
         return np.bincount(self.train_images.labels[self.rows("train")], minlength=len(self.class_names))
 
+    def _trained_labels(self, table: pd.DataFrame, given: pd.Series, trained: pd.Series) -> np.ndarray:
+        """Labels, int64 (N,): the table's, but of what this job trains on those of `trained`.
+
+        given, trained: labels by id, as they came and corrected; what the latter lacks is not trained on.
+        """
+        labels, ids = table["label"].to_numpy().copy(), table["id"]
+        if "copy_of" in table:  # a copy is what its original is
+            ids = table["copy_of"].where(table["copy_of"] != "", ids)
+        left_out = ids.isin(given.index.difference(trained.index)).to_numpy()
+        self._rows["train"] = rows = self._rows["train"][~left_out[self._rows["train"]]]
+        labels[rows] = ids.map(trained).fillna(table["label"]).to_numpy(np.int64)[rows]
+        return labels
+
     def _clean(self, table: pd.DataFrame, path: Path) -> None:
         """Leave out of training what a list does not keep; all other parts stay as they are."""
         rows = self._rows["train"]
         times = pd.Series(repeats(table, self.class_names, path), index=table["id"])
+        if self.corrections is not None:  # models do not overrule a person
+            found = read_corrections(self.corrections)
+            by_hand = times.index.isin(found["id"][found["class"] != ""])
+            times = times.mask(by_hand, times.clip(lower=1))
         if "copy_of" in table:
             copies = table[table["copy_of"] != ""]
             times[copies["id"]] = (times[copies["copy_of"]] > 0).to_numpy(np.int64)

@@ -70,8 +70,11 @@ def join(path: Path, parts: Sequence[Path]) -> None:
         part.unlink()
 
 
-def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-    """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time."""
+def batches(path: Path, exact: bool = False) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """(columns id, label and, if there, fold; probabilities float32 (n, K)) of at most 1,024 rows at a time.
+
+    exact: the true class has its own probability, wherever it stands, as scores need it.
+    """
     number = class_count(path)
     for frame, classes, kept, others in kept_batches(path, ("id", "label", "fold", "own")):
         known = frame.pop("own").to_numpy() if "own" in frame else None
@@ -80,7 +83,7 @@ def batches(path: Path) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
             continue
         dense = np.empty((len(frame), number), np.float32)
         dense[:] = others[:, None] / (number - KEPT)
-        if known is not None:  # the true class has its own probability, wherever it stands
+        if exact and known is not None:
             labels = frame["label"].to_numpy()
             rows = np.flatnonzero((labels >= 0) & (labels[:, None] != classes).all(axis=1))
             dense[rows] = (others[rows] - known[rows]).clip(0)[:, None] / (number - KEPT - 1)
@@ -171,9 +174,9 @@ def _pieces(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch
         yield from file.iter_batches(ROWS, row_groups=[group], columns=columns)
 
 
-def read(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """All rows at once: (columns id, label and, if there, fold; probabilities float32 (N, K))."""
-    frames, rows = zip(*batches(path), strict=True)
+def read(path: Path, exact: bool = False) -> tuple[pd.DataFrame, np.ndarray]:
+    """All rows at once: (columns id, label and, if there, fold; probabilities float32 (N, K)), as `batches`."""
+    frames, rows = zip(*batches(path, exact), strict=True)
     return pd.concat(frames, ignore_index=True), np.concatenate(rows)
 
 

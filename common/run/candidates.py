@@ -101,7 +101,7 @@ def read(candidates: Sequence[Candidate], part: str) -> Table:
 
     Raises PodiumError for pictures, labels or classes that differ between candidates, and for NaN.
     """
-    first, like = predictions.read(candidates[0].predictions(part))
+    first, like = predictions.read(candidates[0].predictions(part), exact=True)
     ids, labels, classes = first["id"].tolist(), first["label"].to_numpy(), like.shape[1]
     place = {image: row for row, image in enumerate(ids)}
     with tempfile.TemporaryFile() as scratch:  # memory need not hold the predictions of many candidates
@@ -110,7 +110,7 @@ def read(candidates: Sequence[Candidate], part: str) -> Table:
         path, seen = candidate.predictions(part), 0
         if not path.exists():
             raise PodiumError(f"{path} does not exist, but {candidates[0].predictions(part)} does")
-        for frame, rows in predictions.batches(path):
+        for frame, rows in predictions.batches(path, exact=True):
             at = np.array([place.get(image, -1) for image in frame["id"]])
             if (at < 0).any():
                 raise PodiumError(

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from common.data import predictions
+from common.data.corrections import read_corrections
 from common.data.spreadsheet import to_csv
+from common.run import folder
 
 MOST_CLASSES = 512  # cleanlab works on dense rows
 COLUMNS = ["id", "class", "was", "quality", "probability", "reason"]
@@ -55,5 +57,9 @@ def write_doubts(run: Path, table_path: Path, class_names: list[str]) -> pd.Data
     if len(class_names) > MOST_CLASSES:
         return None
     doubts = find_doubts(*predictions.read(table_path), class_names)
+    looked_at = folder.load_config(run)["data"].get("corrections")
+    if looked_at and Path(looked_at).is_file():  # a person has said what these are
+        known = read_corrections(Path(looked_at))["id"]
+        doubts = doubts[~doubts["id"].isin(known)].reset_index(drop=True)
     to_csv(doubts, run / "doubts.csv")
     return doubts

@@ -45,6 +45,7 @@ def _of_stage(run: Path, wave: list[Job]) -> dict[str, Any]:
     module = load_module(folder.load_config(jobs[0]), jobs[0] / "best.ckpt")
     table = score_table(out_of_fold_path(run, wave[0].stage), module, module.class_names)
     scores = scores_of_part("valid", table) | {"folds": fold_scores(of_jobs)}
+    scores |= {key: of_jobs[0][key] for key in ("held_out_corrected",) if key in of_jobs[0]}
     for part in HELD_OUT:
         files = [predictions_path(job, part) for job in jobs]
         if all(file.exists() for file in files):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -145,6 +146,13 @@ class Results:
             said.append(
                 "They are of the mean over test-time views (callbacks.tta), those of the epochs of one view."
             )
+        changed = self.scores.get("held_out_corrected")
+        if changed is not None:
+            said.append(
+                f"data.correct_held_out=true: {changed} labels of pictures that validate, choose or score are "
+                "corrected ones, so these scores compare with no run that has others."
+            )
+        said += self._choice_by_folds()
         for name, scores in self.stages().items():
             for metric, found in scores.get("folds", {}).items():
                 if metric == "valid_top1" and found["sd"] is not None:
@@ -164,6 +172,26 @@ class Results:
             said.append(
                 f"The teachers of {', '.join(taught)} have seen the labels of each other's folds, so validation "
                 f"flatters it against its teachers. {part if has_part else none}"
+            )
+        return said
+
+    def _choice_by_folds(self) -> list[str]:
+        """What choosing by a fold's labels brought to models that teach or judge by what they say of this fold."""
+        stages = _section(self.config, "stages")
+        origins = {stage.get(key) for stage in stages.values() for key in ("soft_labels_from", "clean_from")}
+        metric = next(iter(_section(self.config, "best")), "")
+        said = []
+        for name in origins & {*stages}:
+            jobs = [job for job in self.jobs if job.stage == name and metric in job.history]
+            if len(jobs) < 2:
+                continue
+            gains = []
+            for job in jobs:
+                curve = job.history.set_index("epoch")[metric].dropna()
+                gains.append(abs(curve.get(job.scores.get("epoch"), curve.iloc[-1]) - curve.iloc[-1]))
+            said.append(
+                f"{name}: the labels of each fold chose the checkpoint that speaks of it, which against the last epoch "
+                f"gained {np.mean(gains):.4f} of {metric} (mean of {len(gains)} folds): that may be no knowledge."
             )
         return said
 

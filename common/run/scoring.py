@@ -52,6 +52,8 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
         else:
             further[path.name] = found
     (job / ".further.parquet").unlink(missing_ok=True)
+    if data.held_out_corrected is not None:
+        scores["held_out_corrected"] = data.held_out_corrected
     if data.fold is not None:
         scores["in_folds"] = data.in_folds
     folders.write_json(job / "scores.json", {**scores, "checkpoints": further})
@@ -62,7 +64,7 @@ def score_table(file: Path, module: ImageClassifier, class_names: list[str]) -> 
     found = score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
     own = [one for one in module.measures() if one.name not in found]
     if own:
-        table, rows = predictions.read(file)
+        table, rows = predictions.read(file, exact=True)
         labels = table["label"].to_numpy()
         found |= {one.name: float(one.of(labels, rows)) for one in own}
     return found

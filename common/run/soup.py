@@ -202,5 +202,5 @@ def _greedy(
 
 
 def _labelled(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    table, probabilities = predictions.read(path)
+    table, probabilities = predictions.read(path, exact=True)
     return table["label"].to_numpy(), probabilities

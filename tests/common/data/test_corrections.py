@@ -1,8 +1,15 @@
+import json
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from common.data.corrections import apply_corrections
 from common.errors import PodiumError
+from common.run import parts
+from common.run.train import train
+from tests.toys import CLASSES
 
 NAMES = ["bar", "cross", "ring"]
 
@@ -38,3 +45,100 @@ def test_a_faulty_list_is_refused_by_line(tmp_path, text, message):
 def test_a_missing_list_is_named(tmp_path):
     with pytest.raises(PodiumError, match=r"data.corrections: there is no file .*list.csv"):
         apply_corrections(table(), NAMES, tmp_path / "list.csv")
+
+
+@pytest.fixture
+def listed(toy, tmp_path):
+    """(a function from words to the data of a job, the list): of each part of the split a third is corrected."""
+    plain = parts.make_data(toy("data.choose=0.1", "data.score=0.1"), tmp_path / "plain")
+    plain.setup()
+    others = plain.table["label"].map(lambda label: CLASSES[(label + 1) % len(CLASSES)])
+    rows = pd.DataFrame({"id": plain.table["id"], "class": others})[::3]
+    rows.iloc[0, 1] = ""  # left out
+    path = tmp_path / "list.csv"
+    rows.to_csv(path, index=False)
+
+    def data(*words: str):
+        made = parts.make_data(
+            toy("data.choose=0.1", "data.score=0.1", f"data.corrections={path}", *words),
+            tmp_path / str(len(words)),
+        )
+        made.setup()
+        return made
+
+    return data, plain, rows.set_index("id")["class"]
+
+
+def labels_by_id(data, part: str) -> dict[str, int]:
+    rows = data.rows(part)
+    return dict(zip(data.table["id"].iloc[rows], data.train_images.labels[rows].tolist(), strict=True))
+
+
+def test_corrections_change_what_is_trained_on_and_nothing_that_is_measured(listed):
+    make, plain, corrected = listed
+    data = make()
+    for part in ("valid", "choose", "score"):
+        assert labels_by_id(data, part) == labels_by_id(plain, part)
+        rows = data.rows(part)
+        batch = data.valid_images.__getitems__([(0, int(row)) for row in rows])
+        assert (
+            batch["label"].tolist()
+            == data.table["label"].iloc[rows].tolist()
+            == [*labels_by_id(plain, part).values()]
+        )
+    expected = {
+        image: CLASSES.index(corrected.get(image, CLASSES[label]))
+        for image, label in labels_by_id(plain, "train").items()
+        if corrected.get(image) != ""
+    }
+    assert labels_by_id(data, "train") == expected and expected != labels_by_id(plain, "train")
+    assert data.class_counts.tolist() == np.bincount([*expected.values()], minlength=4).tolist()
+    assert data.held_out_corrected is None
+
+
+def test_a_person_may_ask_for_all_of_them_and_is_told_how_many(listed):
+    make, plain, corrected = listed
+    data = make("data.correct_held_out=true")
+    changed = 0
+    for part in ("valid", "choose", "score"):
+        for image, label in labels_by_id(data, part).items():
+            assert CLASSES[label] == corrected.get(
+                image, CLASSES[plain.table.set_index("id")["label"][image]]
+            )
+            changed += image in corrected.index
+    assert data.held_out_corrected == changed > 0
+
+
+def test_in_folds_a_picture_is_trained_on_corrected_and_validated_as_it_came(toy, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("id,class\nbar/0.png,ring\nbar/1.png,\n")
+    config = toy(f"data.corrections={path}", "data.valid=0")
+    seen = {"train": set(), "valid": set()}
+    for fold in range(3):
+        data = parts.make_data({**config, "job": {"folds": 3, "fold": fold}}, tmp_path / "run")
+        data.setup()
+        for part, found in seen.items():
+            found |= {
+                (image, label)
+                for image, label in labels_by_id(data, part).items()
+                if image in ("bar/0.png", "bar/1.png")
+            }
+    assert seen == {"train": {("bar/0.png", 2)}, "valid": {("bar/0.png", 0), ("bar/1.png", 0)}}
+
+
+def test_the_report_says_how_many_held_out_labels_were_changed(toy, tmp_path):
+    path = tmp_path / "list.csv"
+    ids = [f"bar/{number}.png" for number in range(8)]
+    path.write_text("id,class\n" + "".join(f"{image},ring\n" for image in ids))
+    run = train(
+        toy(
+            f"data.corrections={path}",
+            "data.correct_held_out=true",
+            "trainer.max_epochs=1",
+            f"run_dir={tmp_path / 'run'}",
+        )
+    )
+    split = pd.read_csv(Path(run) / "folds.csv")
+    count = int((split["id"].isin(ids) & (split["part"] == "valid")).sum())
+    assert json.loads((Path(run) / "scores.json").read_text())["held_out_corrected"] == count > 0
+    assert f"{count} labels of pictures that validate" in (Path(run) / "report.html").read_text()

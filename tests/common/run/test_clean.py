@@ -128,6 +128,7 @@ def test_labels_that_are_held_out_have_no_say(run, config, tmp_path):
         tmp_path / "c.csv", index=False
     )
     data = {**config["data"], "split": str(run / "folds.csv"), "corrections": str(tmp_path / "c.csv")}
+    data["correct_held_out"] = True
     scrambled = train({**config, "data": data, "run_dir": str(tmp_path / "scrambled")})
     for name in ("reliable_train.csv", "reliable_train_right.csv"):
         assert (scrambled / name).read_bytes() == (run / name).read_bytes()

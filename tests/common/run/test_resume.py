@@ -143,7 +143,10 @@ def test_a_signal_saves_the_step_under_way_and_gives_its_exit_code(toy_module, u
 def test_a_run_that_stopped_early_stays_stopped(toy_module, tmp_path):
     """The decision is taken by a patience of 1 in the last moment that a kill can erase."""
     job = tmp_path / "jobs" / "train_fold0"
-    stop = ("callbacks.early_stopping={monitor: valid_loss, mode: max, patience: 1}", "trainer.max_epochs=6")
+    stop = (
+        "callbacks.early_stopping={monitor: valid_loss, min_delta: 10, patience: 1}",
+        "trainer.max_epochs=6",
+    )
     kill = {"kill": {"_target_": f"{__name__}.KillAt", "moment": "after the last epoch", "epoch": 1}}
     with pytest.raises(Killed):
         start(toy_module, job, *stop, callbacks=kill)
