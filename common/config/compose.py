@@ -37,6 +37,7 @@ from common.config.nearest import listed, show, suggest
 from common.config.own import ASSUMED, Facts, own_layers
 from common.config.schema import SHELVES, Root
 from common.config.typed import typed
+from common.config.weights import demanded
 from common.errors import PodiumError
 
 Choices = dict[str, str | None]  # group -> option; None: the group's part is null
@@ -226,6 +227,11 @@ def _compose(path: SearchPath, layers: Sequence[Layer], facts: Facts) -> Compose
     merged.values["stages"] = {
         name: stage for name, stage in stages.items() if stage is not None
     }  # null: off
+    for key, wanted in demanded(merged.values).items():
+        section, name = key.split(".")
+        part = merged.values.get(section)
+        if isinstance(part, dict) and part.get(name) is None:
+            part[name], merged.sources[key] = wanted, "the pretrained weights"
     merged.values["choices"] = {group: option for group, option in final.items() if option is not None}
     return Composed(typed(merged.values, sources=merged.sources), merged.sources, open=still_open)
 

