@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.packages import PIP_WEIGHTS
 
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -40,7 +38,7 @@ def demanded(config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     mean, std, interpolation = found
     if (config.get("data") or {}).get("channels", 3) == 1:
-        mean, std = ([round(float(np.mean(values)), 6)] for values in (mean, std))
+        mean, std = ([round(sum(values) / len(values), 6)] for values in (mean, std))
     wanted = {"module.mean": [*map(float, mean)], "module.std": [*map(float, std)]}
     return wanted | ({"data.interpolation": interpolation} if interpolation in RESIZED else {})
 
@@ -63,8 +61,8 @@ def otherwise(config: Mapping[str, Any]) -> list[str]:
 def _equal(taken: Any, wanted: Any) -> bool:
     if isinstance(wanted, str):
         return taken == wanted
-    fits = len(taken) in (1, len(wanted))
-    return fits and bool(np.allclose(np.broadcast_to(taken, len(wanted)), wanted, atol=1e-4))
+    pairs = zip([*taken] * (len(wanted) if len(taken) == 1 else 1), wanted, strict=False)
+    return len(taken) in (1, len(wanted)) and all(abs(one - other) < 1e-4 for one, other in pairs)
 
 
 def _of_timm(name: str) -> tuple[Any, Any, str | None] | None:
