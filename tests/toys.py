@@ -10,8 +10,9 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from common.measures import Measure
 from common.model.classifier import ImageClassifier
+from common.model.measures import Measure
+from common.model.pretrained import load_weights
 
 CLASSES = ["bar", "cross", "ring", "slash"]
 
@@ -74,6 +75,14 @@ class TinyNet(nn.Sequential):
 
     def get_classifier(self) -> nn.Module:
         return self[-1]
+
+
+class Begun(TinyNet):
+    """One that may begin from weights."""
+
+    def __init__(self, *, pretrained: str = "none", **others) -> None:
+        super().__init__(**others)
+        load_weights(self, pretrained)
 
 
 class Straight(nn.Sequential):

@@ -4,7 +4,6 @@ It is taken where no layer says otherwise, so it stands in the composed configur
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from common.packages import PIP_WEIGHTS
@@ -16,17 +15,17 @@ TAKEN = ("module.mean", "module.std", "data.interpolation")
 
 
 def demanded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Key of TAKEN → what the weights that `model.pretrained` names want; {} for none, or for weights of ones own.
+    """Key of TAKEN → what the weights that `model.pretrained` names want; {} for none, or where nobody knows.
+
+    What a checkpoint of Podium wants is read where training begins.
 
     For grey pictures (`data.channels`: 1), whose first convolution is the sum over RGB, mean and std are the mean over
     RGB. config: composed, or of a run.
     """
     model = config.get("model") or {}
     source, name, target = (str(model.get(key) or "") for key in ("pretrained", "name", "_target_"))
-    if source in ("", "none", "None") or "${" in f"{source}{name}":
+    if source in ("", "none", "None") or source.endswith(".ckpt") or "${" in f"{source}{name}":
         return {}
-    if source.endswith(".ckpt"):
-        return _of_checkpoint(Path(source))
     found: tuple[Any, Any, str | None] | None
     if target.endswith(".efficientnet"):
         found = (*(HALF if model.get("advprop") else IMAGENET), None)
@@ -43,10 +42,10 @@ def demanded(config: Mapping[str, Any]) -> dict[str, Any]:
     return wanted | ({"data.interpolation": interpolation} if interpolation in RESIZED else {})
 
 
-def otherwise(config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each key of a composed configuration that says otherwise than the weights."""
+def otherwise(config: Mapping[str, Any], demand: Mapping[str, Any]) -> list[str]:
+    """A sentence for each key of a composed configuration that says otherwise than the weights demand."""
     said = []
-    for key, wanted in demanded(config).items():
+    for key, wanted in demand.items():
         section, name = key.split(".")
         if key == "data.interpolation" and config["model"].get("pretrained") == "pip":
             continue  # Podium's own recipes know these weights
@@ -74,21 +73,3 @@ def _of_timm(name: str) -> tuple[Any, Any, str | None] | None:
     except RuntimeError:  # a tag that the network does not have, which building it says
         config = None
     return None if config is None else (config.mean, config.std, config.interpolation)
-
-
-def _of_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint of Podium was trained by; {} where it says nothing or cannot be read, which loading it says."""
-    from common.errors import PodiumError
-    from common.model.checkpoint import load_checkpoint
-
-    try:
-        known = (
-            load_checkpoint(path, key="model.pretrained").get("hyper_parameters") if path.is_file() else None
-        )
-    except PodiumError:
-        known = None
-    if not isinstance(known, Mapping) or not isinstance(known.get("preprocessing"), Mapping):
-        return {}
-    found = {"module.mean": known.get("mean"), "module.std": known.get("std")}
-    found["data.interpolation"] = known["preprocessing"].get("interpolation")
-    return {key: value for key, value in found.items() if value is not None}

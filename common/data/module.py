@@ -278,7 +278,7 @@ class ImageData(pl.LightningDataModule):
         # kept, since the learning rate of every step asks how long an epoch is
         self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
         labels = self._trained_labels(table, given, trained)
-        if self.correct_held_out:
+        if self.correct_held_out and self.corrections is not None:
             held_out = (table["part"].isin(HELD_OUT) | (table["fold"] >= 0)) & ~table["train_only"]
             changed = table["label"] != table["id"].map(given).fillna(table["label"])
             self.held_out_corrected = int((held_out & changed).sum())

@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.build import build
 from common.errors import PodiumError
-from common.measures import Measure
 from common.model import deferred
 from common.model.frozen_features import FromFeatures
 from common.model.heads import end_in_float32
@@ -23,6 +22,7 @@ from common.model.hierarchy import as_parents, check_parents, levels_of
 from common.model.level_metrics import LevelMetrics
 from common.model.losses import least
 from common.model.margins import NormFace
+from common.model.measures import Measure
 from common.model.metrics import Collected, ValidationMetrics
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant

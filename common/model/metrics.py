@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from common.measures import Measure
+from common.model.measures import Measure
 
 
 class ValidationMetrics(nn.Module):

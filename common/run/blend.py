@@ -14,7 +14,7 @@ from common.config.schema import above_zero, at_least, one_of
 from common.data.predictions import ROWS
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
-from common.measures import Measure
+from common.model.measures import Measure
 from common.run import blend_summary, candidates, folder, shapes
 from common.run.candidates import Candidate, Table
 from common.run.members import MEANS, Member, combine, write_members

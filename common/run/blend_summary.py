@@ -33,7 +33,7 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
         + (f", {known['mean']} mean" if len(members) > 1 else ""),
         *(
             f"{called} {_said(metric, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
-            + "".join(f", {name} {scores[name]:.4f}" for name in _of_contest(scores) if name != metric)
+            + "".join(f", {name} {scores[name]:.4f}" for name in _of_contest(scores))
             for part, scores in parts.items()
         ),
         f"the choice flatters itself by about {_said(metric, abs(known['optimism']))} (bootstrap, "

@@ -23,11 +23,11 @@ from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
 from common.data.module import ImageData
 from common.errors import PodiumError, reading
-from common.measures import direction_of
 from common.model.carry_over import Classes, count_carried, rows_of_tensors
 from common.model.checkpoint import load_checkpoint
 from common.model.classifier import ImageClassifier
 from common.model.hierarchy import LEAF
+from common.model.measures import direction_of
 from common.model.pretrained import file_classes, file_state, load_state
 from common.run import folder as folders
 from common.run import shapes, stages, trial

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 from common.errors import PodiumError
-from common.measures import Measure
+from common.model.measures import Measure
 from common.run.members import MEANS, combine
 from common.run.scores import log_losses
 

@@ -8,10 +8,11 @@ from common import trust
 from common.activity import Activity
 from common.build import build
 from common.config.configure import check_root
-from common.config.weights import otherwise
+from common.config.weights import demanded, otherwise
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.files import made
+from common.model.checkpoint import load_checkpoint
 from common.run import environment, folder
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
@@ -42,7 +43,7 @@ def train(config: dict[str, Any]) -> Path:
     """
     if further := trust.own(config):
         print(f"to predict with this run, trust {', '.join(further)}: trust=<package>, or conf/trust.yaml")
-    config = with_data(config)
+    config = with_weights(with_data(config))
     waves = jobs_of(config)
     for wave in waves:  # only made: what does not fit is said before a run folder is begun
         make_data(wave[0].config, folder.RUNS)
@@ -61,8 +62,6 @@ def train(config: dict[str, Any]) -> Path:
             start(run, config, waves)
             first = waves[0][0]
             print(network(first.config), flush=True)
-            for line in otherwise(first.config):
-                print(line, flush=True)
             alone = sum(map(len, waves)) == 1 and is_one_process(first.config)
             if not alone or origins(first.config):
                 divide_data(run, config, waves)
@@ -85,6 +84,23 @@ def network(config: dict[str, Any]) -> str:
     if begins:
         return f"network: {name}"
     return f"network: {name}, {'from scratch' if pretrained == 'none' else f'pretrained ({pretrained})'}"
+
+
+def with_weights(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with what the weights that it begins from were trained by; a line where it differs."""
+    path, demand = Path(str(config["model"].get("pretrained"))), demanded(config)
+    if path.suffix == ".ckpt" and path.is_file():
+        known = load_checkpoint(path, key="model.pretrained").get("hyper_parameters") or {}
+        demand = {f"module.{key}": known[key] for key in ("mean", "std") if key in known}
+        if "interpolation" in (known.get("preprocessing") or {}):
+            demand["data.interpolation"] = known["preprocessing"]["interpolation"]
+    for line in otherwise(config, demand):
+        print(line, flush=True)
+    for key, wanted in demand.items():
+        section, name = key.split(".")
+        if config[section].get(name) is None:
+            config = {**config, section: {**config[section], name: wanted}}
+    return config
 
 
 def is_one_process(config: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.measures import Measure
+from common.model.measures import Measure
 from common.model.classifier import ImageClassifier
 from common.model.long_tail_metrics import LongTailMetrics
 from common.model.long_tail_scores import (

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from common.measures import Measure
+from common.model.measures import Measure
 from common.model.classifier import ImageClassifier
 from common.model.mean_ap import MeanAveragePrecision, mean_average_precision
 from common.model.metrics import ValidationMetrics

@@ -13,8 +13,8 @@ import common
 from common.config.compose import compose
 from common.data import predictions
 from common.errors import PodiumError
-from common.measures import Measure
 from common.model.long_tail_scores import class_accuracy
+from common.model.measures import Measure
 from common.run.blend import Blend, blend
 from common.run.members import combine
 from common.run.selection import Rule, select

@@ -32,7 +32,7 @@ def test_mean_std_and_interpolation_are_timms(name, source):
     assert config.module.mean == pytest.approx(expected["mean"])
     assert config.module.std == pytest.approx(expected["std"])
     assert config.data.interpolation == expected["interpolation"]
-    assert otherwise(config) == []
+    assert otherwise(config, demanded(config)) == []
 
 
 def test_the_networks_differ_in_what_they_want():
@@ -53,14 +53,16 @@ def test_what_is_chosen_wins_and_is_said():
     config = compose(words("resnet50.a1_in1k", "module.mean=[0.4]", "data.interpolation=area"))
     assert config.module.mean == [0.4] and config.data.interpolation == "area"
     assert config.module.std == pytest.approx([0.229, 0.224, 0.225])
-    said = otherwise(config)
+    said = otherwise(config, demanded(config))
     assert [line.split("=")[0] for line in said] == ["module.mean", "data.interpolation"]
     assert "0.485" in said[0] and "bicubic" in said[1]
     strokes = compose(
         ["competition=calligraphy", "model=timm", "model.pretrained=hub"]
     )  # its file has a mean of its own
-    assert strokes.module.mean == [0.3] and otherwise(strokes)[0].startswith("module.mean=")
-    assert otherwise(compose(words("vit_base_patch16_224.augreg_in21k", "module.mean=[0.5]"))) == []
+    assert strokes.module.mean == [0.3]
+    assert otherwise(strokes, demanded(strokes))[0].startswith("module.mean=")
+    same = compose(words("vit_base_patch16_224.augreg_in21k", "module.mean=[0.5]"))
+    assert otherwise(same, demanded(same)) == []
 
 
 def test_grey_pictures_have_one_mean_and_std():
@@ -91,20 +93,19 @@ def test_a_stage_with_other_weights_has_its_own(tmp_path):
     assert composed.config.stages["fine"].recipe["module"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
 
 
-def test_weights_of_ones_own_run_bring_what_they_were_trained_by(toy, tmp_path):
-    train(
-        toy(
-            "module.mean=[0.2]",
-            "module.std=[0.3]",
-            "data.interpolation=bilinear",
-            "trainer.max_epochs=1",
-            f"run_dir={tmp_path / 'run'}",
-        )
-    )
+def test_weights_of_ones_own_run_bring_what_they_were_trained_by(toy, tmp_path, capsys):
+    began = ["module.mean=[0.2]", "module.std=[0.3]", "data.interpolation=bilinear"]
+    train(toy(*began, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"))
     checkpoint = tmp_path / "run" / "jobs" / "train_fold0" / "best.ckpt"
-    found = demanded({"model": {"name": "resnet18", "pretrained": str(checkpoint)}})
-    assert found == {"module.mean": [0.2], "module.std": [0.3], "data.interpolation": "bilinear"}
-    assert demanded({"model": {"name": "resnet18", "pretrained": "nowhere.ckpt"}}) == {}
+    further = ["model._target_=tests.toys.Begun", f"+model.pretrained={checkpoint}", "trainer.max_epochs=1"]
+    further = [word.lstrip("+") for word in further]
+    train(toy(*further, "module.std=[0.4]", f"run_dir={tmp_path / 'further'}"))
+    module = torch.load(tmp_path / "further" / "jobs" / "train_fold0" / "best.ckpt", weights_only=True)[
+        "hyper_parameters"
+    ]
+    assert module["mean"] == [0.2] and module["std"] == [0.4]
+    assert module["preprocessing"]["interpolation"] == "bilinear"
+    assert "module.std=[0.4] is taken" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
