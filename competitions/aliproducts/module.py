@@ -4,7 +4,6 @@ from typing import Any
 
 import pandas as pd
 
-from common.model.measures import Measure
 from common.model.classifier import ImageClassifier
 from common.model.long_tail_metrics import LongTailMetrics
 from common.model.long_tail_scores import (
@@ -13,6 +12,7 @@ from common.model.long_tail_scores import (
     level_scores,
     long_tail_scores,
 )
+from common.model.measures import Measure
 
 
 class AliproductsModule(ImageClassifier):

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from common.model.measures import Measure
 from common.model.classifier import ImageClassifier
 from common.model.mean_ap import MeanAveragePrecision, mean_average_precision
+from common.model.measures import Measure
 from common.model.metrics import ValidationMetrics
 from competitions.smoking_calling.by_source import score, score_by_source
 
