@@ -176,8 +176,14 @@ def _pieces(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch
 
 def read(path: Path, exact: bool = False) -> tuple[pd.DataFrame, np.ndarray]:
     """All rows at once: (columns id, label and, if there, fold; probabilities float32 (N, K)), as `batches`."""
-    frames, rows = zip(*batches(path, exact), strict=True)
-    return pd.concat(frames, ignore_index=True), np.concatenate(rows)
+    frames: list[pd.DataFrame] = []
+    rows = [np.empty((0, class_count(path)), np.float32)]
+    for frame, piece in batches(path, exact):
+        frames.append(frame)
+        rows.append(piece)
+    if not frames:
+        return NOTHING[["id", "label"]].astype({"label": np.int64}), rows[0]
+    return pd.concat(frames, ignore_index=True), np.concatenate(rows[1:])
 
 
 def read_top(path: Path) -> pd.DataFrame:

@@ -63,13 +63,13 @@ def judgements(path: Path) -> pd.DataFrame:
 
     Three numbers an image are all that cleaning needs, so 50,030 classes take no more memory than ten.
     """
-    classes = int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
+    classes, exact = predictions.class_count(path), "own" in pq.read_schema(path).names
     pieces = []
-    for frame, which, kept, others in predictions.kept_batches(path, ("id", "label")):
+    for frame, which, kept, others in predictions.kept_batches(path, ("id", "label", "own")):
         predicted, probability = predictions.most_probable(which, kept)
         at_label = which == frame["label"].to_numpy()[:, None]
-        own = (kept * at_label).sum(axis=1)
-        if others is not None:
+        own = frame.pop("own").to_numpy() if "own" in frame else (kept * at_label).sum(axis=1)
+        if others is not None and not exact:
             own = np.where(at_label.any(axis=1), own, others / (classes - predictions.KEPT))
         pieces.append(frame.assign(predicted=predicted, probability=probability, own=own))
     return pd.concat(pieces).sort_values("id", ignore_index=True)

@@ -47,7 +47,7 @@ def _head(file: Path) -> pd.DataFrame:
 
 def _rows(files: list[Path]) -> Iterator[np.ndarray]:
     for file in files:
-        for _, rows in predictions.batches(file):
+        for _, rows in predictions.batches(file, exact=True):  # which keeps what the true class has
             yield rows
 
 

@@ -60,6 +60,7 @@ def _of_stage(run: Path, wave: list[Job]) -> dict[str, Any]:
 def _write_mean(path: Path, files: list[Path]) -> None:
     """The mean of several models' predictions of the same pictures."""
     known = predictions.read_top(files[0])
-    together = zip(*map(predictions.batches, files), strict=True)  # pictures of all are in one order
+    exact = (predictions.batches(file, exact=True) for file in files)
+    together = zip(*exact, strict=True)  # pictures of all are in one order
     means = (combine(np.stack([rows for _, rows in pieces]), "arithmetic") for pieces in together)
     predictions.write(path, known["id"].tolist(), known["label"].to_numpy(), means)

@@ -16,6 +16,8 @@ from common.model.heads import ConvHead, DenseHead, LinearHead, end_in_float32
 from common.model.long_tail_metrics import LongTailMetrics
 from common.model.mean_ap import MeanAveragePrecision
 from common.model.metrics import TopK, ValidationMetrics
+from common.run import out_of_fold, outcome
+from common.run.clean import judgements
 from common.run.scores import log_loss, score_file, score_rows
 from common.run.selection import outcomes
 
@@ -80,6 +82,31 @@ def test_a_table_of_many_classes_scores_what_its_rows_do(classes, tmp_path):
     np.testing.assert_allclose(dense.sum(axis=1), 1, atol=1e-5)
 
 
+def test_tables_made_of_tables_score_as_exactly(tmp_path):
+    """Out-of-fold predictions, means of several models, and what cleaning asks for: each from the rows themselves."""
+    names = [str(number) for number in range(2000)]
+    parts, every = [tmp_path / f"{number}.parquet" for number in range(2)], []
+    for seed, part in enumerate(parts):
+        labels, rows = table(2000, seed=seed)
+        predictions.write(part, [f"{seed}_{row}" for row in range(len(labels))], labels, rows)
+        every.append((labels, rows))
+    labels, rows = (np.concatenate(both) for both in zip(*every, strict=True))
+    ids = predictions.read(parts[0])[0]["id"].tolist() + predictions.read(parts[1])[0]["id"].tolist()
+    predictions.write(tmp_path / "joined.parquet", ids, labels, out_of_fold._rows(parts))
+    assert score_file(tmp_path / "joined.parquet", names)["loss"] == pytest.approx(
+        sklearns(labels, rows), rel=1e-5
+    )
+    found = judgements(tmp_path / "joined.parquet").set_index("id").loc[ids, "own"]
+    np.testing.assert_array_equal(found, rows[np.arange(len(labels)), labels])
+
+    predictions.write(parts[1], ids[:200], every[0][0], every[1][1])
+    outcome._write_mean(tmp_path / "mean.parquet", parts)
+    mean = (every[0][1] + every[1][1]) / 2
+    assert score_file(tmp_path / "mean.parquet", names)["loss"] == pytest.approx(
+        sklearns(every[0][0], mean), rel=1e-5
+    )
+
+
 def test_tables_of_before_are_read_as_they_were(tmp_path):
     labels, rows = table(600)
     names = [str(number) for number in range(600)]
@@ -99,6 +126,8 @@ def test_no_pictures_is_no_number_and_no_error(tmp_path):
     for found in (score_rows(none, nothing, names), score_file(tmp_path / "empty.parquet", names)):
         assert (found["top1"], found["top5"], found["loss"], found["images"]) == (None, None, None, 0)
     assert len(predictions.read_top(tmp_path / "empty.parquet")) == 0
+    frame, rows = predictions.read(tmp_path / "empty.parquet", exact=True)
+    assert len(frame) == 0 and rows.shape == (0, 6)
     for metric in (ValidationMetrics(6), LongTailMetrics(6, {"above": [0, 0, 0, 1, 1, 1]})):
         for update in (False, True):
             if update:

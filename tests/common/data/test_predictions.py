@@ -64,7 +64,7 @@ def test_means_over_folds_are_written_piece_by_piece(tmp_path, monkeypatch):
     for fold, file in enumerate(files):
         ids, labels, rows = random_rows(2500, 600, fold)
         predictions.write(file, ids, labels * 0 + 7, rows)
-        tables.append(predictions.read(file)[1])
+        tables.append(predictions.read(file, exact=True)[1])
     sizes = handed_on(monkeypatch)
     _write_mean(tmp_path / "mean.parquet", files)
     assert sum(sizes) == 2500 and max(sizes) <= predictions.ROWS
