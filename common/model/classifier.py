@@ -1,11 +1,13 @@
 """ImageClassifier: the LightningModule of every competition."""
 
+import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -112,12 +114,27 @@ class ImageClassifier(pl.LightningModule):
         """
         return ()
 
+    def measure(self, name: str) -> Measure | None:
+        """What `valid_<name>` measures, of any table: one of `measures`, or what `metrics` make of its rows."""
+        own = next((one for one in self.measures() if one.name == name), None)
+        if own is not None or f"valid_{name}" not in self.metrics.names:
+            return own
+
+        def of(labels: np.ndarray, rows: np.ndarray) -> float:
+            metrics = copy.deepcopy(self.metrics).cpu()
+            metrics.update(torch.tensor(rows), torch.tensor(labels))
+            return float(metrics.compute()[f"valid_{name}"])
+
+        return Measure(name, of, self.directions[f"valid_{name}"] or "max")
+
     @property
-    def directions(self) -> dict[str, str]:
-        """Every metric of a training → max or min, which is better."""
+    def directions(self) -> dict[str, str | None]:
+        """Every metric of a training → max or min, which is better; None where only the configuration says it."""
         own = {f"valid_{one.name}": one.direction for one in self.measures()}
-        names = [*self.metrics.names, *self.level_metrics.names, "train_loss"]
-        return {name: "min" if name.endswith("_loss") else "max" for name in names} | own
+        known = {"valid_loss": "min", "train_loss": "min"} | dict.fromkeys(self.level_metrics.names, "max")
+        known |= dict.fromkeys(("valid_top1", "valid_top5"), "max") | own
+        names = [*self.metrics.names, *self.level_metrics.names, *own, "train_loss"]
+        return {name: known.get(name) for name in names}
 
     def setup(self, stage: str) -> None:
         own = [one for one in self.measures() if f"valid_{one.name}" not in self.metrics.names]

@@ -23,12 +23,14 @@ class Measure:
     direction: str = "max"
 
 
-def direction_of(key: str, metric: str, given: str | None, directions: Mapping[str, str]) -> str:
+def direction_of(key: str, metric: str, given: str | None, directions: Mapping[str, str | None]) -> str:
     """Which direction is better by what is measured. given: what the configuration says; None leaves it open.
 
-    Raises PodiumError that names `key` where nothing measures the metric, or the direction is the other one.
+    Raises PodiumError that names `key` where that is the other one, or neither says it.
     """
-    right = directions[metric]
+    right = directions[metric] or given
+    if right is None:
+        raise PodiumError(f"{key}: say max or min, which of {metric} is better")
     if given not in (None, right):
         raise PodiumError(
             f"{key}: the best {metric} is the {right}, not the {given}: write {right}, or leave it out"

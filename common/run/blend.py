@@ -141,9 +141,8 @@ def _metric(config: dict[str, Any], classes: int, first: Candidate) -> str | Mea
     metric = next(iter(config["best"])).removeprefix("valid_")
     if metric in METRICS and (metric != "top5" or classes >= 5):
         return metric
-    for measure in _module_of(first).measures():
-        if measure.name == metric:
-            return measure
+    if measure := _module_of(first).measure(metric):
+        return measure
     print(f"blends cannot be chosen by {metric}, which is measured in validation alone: by top-1 instead")
     return "top1"
 

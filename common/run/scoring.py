@@ -62,8 +62,11 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
 def score_table(file: Path, module: ImageClassifier, class_names: list[str]) -> dict[str, Any]:
     """What predictions score: what all competitions measure, and what this one's module adds."""
     found = score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
-    own = [one for one in module.measures() if one.name not in found]
-    if own:
+    levels = tuple(f"valid_{level}_" for level in module.parents)  # these are in `levels` of the extra scores
+    names = [name for name in (*module.metrics.names, *module.directions) if not name.startswith(levels)]
+    asked = (module.measure(name.removeprefix("valid_")) for name in dict.fromkeys(names))
+    own = [one for one in asked if one is not None and one.name not in found]
+    if own and found["images"]:
         table, rows = predictions.read(file, exact=True)
         labels = table["label"].to_numpy()
         found |= {one.name: float(one.of(labels, rows)) for one in own}

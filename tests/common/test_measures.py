@@ -54,6 +54,22 @@ def test_a_measure_of_ones_own_is_in_curves_and_scores_and_chooses(run):
     assert "f1" in (run / "report.html").read_text()
 
 
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_what_validation_alone_measures_reaches_tables_and_blends_too(toy, tmp_path, direction):
+    """Its direction is what the recipe says: nothing else says it."""
+    words = ["module._target_=tests.toys.WithSure", f"best={{valid_sure: {direction}}}", "data.choose=0.2"]
+    run = train(toy(*words, "trainer.max_epochs=3", "optimizer.lr=0.01", f"run_dir={tmp_path / 'run'}"))
+    scores = json.loads((run / "scores.json").read_text())
+    history = pd.read_csv(run / "jobs" / "train_fold0" / "history.csv")["valid_sure"]
+    assert scores["valid_sure"] == pytest.approx(
+        history.max() if direction == "max" else history.min(), rel=1e-5
+    )
+    _, rows = predictions.read(run / "jobs" / "train_fold0" / "predictions_choose.parquet")
+    assert scores["choose_sure"] == pytest.approx(rows.max(axis=1).mean(), rel=1e-5)
+    out = blend(Blend(run_dir=str(run), out=str(tmp_path / "blend")))
+    assert json.loads((out / "blend.json").read_text())["metric"] == "sure"
+
+
 def test_a_blend_is_chosen_by_it(run, tmp_path):
     out = blend(Blend(run_dir=str(run), out=str(tmp_path / "blend")))
     known = json.loads((out / "blend.json").read_text())
