@@ -145,7 +145,7 @@ def test_nothing_is_chosen_by_no_pictures():
 
 
 def test_a_direction_is_max_or_min():
-    with pytest.raises(PodiumError, match="f1: .* max or min"):
+    with pytest.raises(PodiumError, match=r"f1: .* max or min"):
         Measure("f1", macro_f1, "higher")
 
 
