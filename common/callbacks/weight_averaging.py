@@ -1,5 +1,6 @@
 """EMA: an exponential moving average of the weights, which validates and predicts."""
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
@@ -26,6 +27,11 @@ class EMA(WeightAveraging):
             raise PodiumError(f"callbacks.weight_averaging.decay must be in [0, 1), got {decay}")
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # the weights are brought to their precision later
+            trainer.precision_plugin.convert_module(self._average_model)
 
     @torch.no_grad()
     def _average(self, averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:

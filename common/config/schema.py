@@ -20,6 +20,7 @@ SHELVES = ("callbacks", "logger", "views.batch")  # dictionaries of named parts;
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PRECISIONS = ("32-true", "32", "16-mixed", "bf16-mixed", "64-true", "64")
+ON_GPU_ALONE = "trainer.precision=16-mixed needs a GPU, and this trains on a CPU: bf16-mixed or null will do"
 MEMORY_FORMATS = ("auto", "channels_last", "contiguous")
 CLIP_ALGORITHMS = ("norm", "value")
 DIRECTIONS = ("max", "min")
@@ -75,6 +76,8 @@ class Trainer:
                 f"trainer.precision={self.precision} keeps weights in 16 bits, where small steps are lost: "
                 f"{self.precision.replace('true', 'mixed')} computes as fast"
             )
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            raise PodiumError(ON_GPU_ALONE)
         if self.precision is not None:
             one_of("trainer.precision", self.precision, PRECISIONS, "or null for a trial")
         if isinstance(self.deterministic, str):

@@ -30,9 +30,8 @@ from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
 from common.model.seams import Batch, Outputs, Seams, compose
 
-CHECKED_EVERY = (
-    50  # batches between looks at whether the loss is a number, each of which waits for the device
-)
+CHECKED_EVERY = 50  # batches between looks at the loss, each of which waits for the device
+BOUND = 2.0**24  # of the mean loss: beyond it float32 holds nothing of what one picture costs
 
 
 class ImageClassifier(pl.LightningModule):
@@ -222,23 +221,28 @@ class ImageClassifier(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % CHECKED_EVERY == 0:
-            self._check_finite(self.loss_sum)
+            self._check_finite()
 
     def _check_finite(self, *values: Tensor) -> None:
-        """Raise PodiumError where one holds something that is no number, in any of the processes."""
+        """Raise PodiumError where the training loss is beyond all bounds or one of the values no number.
+
+        In any of the processes: all of them raise.
+        """
         floats = [value for value in values if value.is_floating_point()]
-        fine = bool(torch.stack([value.isfinite().all().to(self.device) for value in floats]).all())
+        bounded = self.loss_sum.abs() <= BOUND * max(1, self.loss_steps)  # what is no number is not
+        every = [bounded, *(value.isfinite().all() for value in floats)]
+        fine = bool(torch.stack([each.to(self.device) for each in every]).all())
         trainer = self._trainer
         if trainer is not None and trainer.world_size > 1:
             fine = trainer.strategy.reduce_boolean_decision(fine, all=True)
         if not fine:
             raise PodiumError(
-                "training has diverged, its loss or weights are no longer numbers (earlier checkpoints are kept): "
+                "training has diverged, its loss or weights are beyond all bounds (earlier checkpoints are kept): "
                 "give it a smaller optimizer.lr, a longer schedule.warmup or trainer.gradient_clip_val=1"
             )
 
     def on_train_epoch_end(self) -> None:
-        self._check_finite(self.loss_sum)
+        self._check_finite()
         self.log("train_loss", self.loss_sum / max(1, self.loss_steps), sync_dist=True)
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
 
@@ -270,7 +274,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Whoever saves: what is no number never takes the place of a good checkpoint."""
-        self._check_finite(self.loss_sum, *checkpoint["state_dict"].values())
+        self._check_finite(*checkpoint["state_dict"].values())
         checkpoint["train_loss"] = {"sum": self.loss_sum.cpu(), "steps": self.loss_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from common.callbacks.history import History
 from common.callbacks.progress import Progress, note
 from common.callbacks.seed_steps import SeedSteps
 from common.config.nearest import listed, suggest
+from common.config.schema import ON_GPU_ALONE
 from common.data.module import ImageData
 from common.errors import PodiumError, reading
 from common.model.carry_over import Classes, count_carried, rows_of_tensors
@@ -95,6 +96,8 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+    if speed["precision"] == "16-mixed" != trainer.precision:  # Lightning takes bf16 in its place
+        raise PodiumError(ON_GPU_ALONE)
     resume = job / "last.ckpt"
     if resume.exists():
         _check_resumable(resume, module)
@@ -191,6 +194,9 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
 def _check_validation(options: dict[str, Any], data: ImageData) -> None:
     """An interval that no epoch is long enough for is refused before the first step."""
     interval, batches = options["val_check_interval"], data.batches_per_epoch
+    limit = options["limit_train_batches"]  # no trainer has told the data of it
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     every = options["check_val_every_n_epoch"]
     if options["fast_dev_run"] or every is None or not isinstance(interval, int) or interval <= batches:
         return

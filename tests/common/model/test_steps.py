@@ -1,15 +1,17 @@
 """One optimizer step: the mean over its pictures, however they are gathered; and what happens when it is no number."""
 
+from itertools import pairwise
+
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
 from common.errors import PodiumError
 from common.run import parts
 from common.run.train import train
-
-LINEAR = "model={_target_: tests.toys.Straight}"
 
 
 class Seen(pl.Callback):
@@ -31,20 +33,18 @@ class Seen(pl.Callback):
             self.group = []
 
 
-def fitted(toy, tmp_path, *words: str, **trainer):
+def fitted(toy, tmp_path, *words: str, net: str = "Straight", optimizer: str = "sgd", **trainer):
     """(the module, what its steps saw): three epochs of SGD at a constant rate, without views."""
     config = toy(
-        LINEAR,
-        "optimizer=sgd",
-        "optimizer.momentum=0",
-        "optimizer.nesterov=false",
-        "schedule=constant",
-        *words,
+        f"model={{_target_: tests.toys.{net}}}", f"optimizer={optimizer}", "schedule=constant", *words
     )
+    if optimizer == "sgd":
+        config["optimizer"] |= {"momentum": 0.0, "nesterov": False}
     config["optimizer"] |= {"lr": 0.1, "weight_decay": 0.0}
     config["views"]["batch"] = {}
     data, seen = parts.make_data(config, tmp_path / "run"), Seen()
     data.setup()
+    torch.manual_seed(0)
     module = parts.make_module(config, data)
     before = [weight.detach().clone() for weight in module.net.parameters()]
     pl.Trainer(
@@ -93,20 +93,55 @@ def test_hard_examples_count_as_much_in_a_short_group(toy, tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ["optimizer.lr=1e10"],
-        ["optimizer.lr=1e30", "trainer.save_every_seconds=0.000001"],  # by the clock, after every step
-        ["optimizer.lr=1e30", "trainer.save_every_steps=1"],
-        ["optimizer.lr=1e30", "callbacks.weight_averaging={}"],
-        ["optimizer.lr=1e30", "trainer.limit_val_batches=0", "trainer.max_epochs=30"],
-        ["optimizer.lr=1e30", "trainer.precision=bf16-mixed"],
+        ["optimizer=sgd", "optimizer.lr=1e10"],
+        ["optimizer=sgd", "optimizer.lr=1e30", "trainer.save_every_seconds=0.000001"],  # after every step
+        ["optimizer=sgd", "optimizer.lr=1e30", "trainer.save_every_steps=1"],
+        ["optimizer=sgd", "optimizer.lr=1e30", "callbacks.weight_averaging={}"],
+        ["optimizer=sgd", "optimizer.lr=1e30", "trainer.limit_val_batches=0", "trainer.max_epochs=30"],
+        ["optimizer=sgd", "optimizer.lr=1e30", "trainer.precision=bf16-mixed"],
+        # Adam's steps are as long as the rate says: weights and losses stay numbers, of any size
+        ["optimizer=adam", "optimizer.lr=1e10"],
+        ["optimizer=adam", "optimizer.lr=1e8", "trainer.save_every_seconds=0.000001"],
+        ["optimizer=adam_gc", "optimizer.lr=1e10", "trainer.limit_val_batches=0"],
+        ["optimizer=ranger", "optimizer.lr=1e5"],
+        ["optimizer=adam", "optimizer.lr=1e10", "trainer.precision=bf16-mixed"],
     ],
     ids=str,
 )
 def test_a_training_that_diverges_fails_and_leaves_finite_checkpoints(toy, tmp_path, words):
-    config = toy("optimizer=sgd", "trainer.max_epochs=3", *words, f"run_dir={tmp_path / 'run'}")
+    config = toy("trainer.max_epochs=3", *words, f"run_dir={tmp_path / 'run'}")
     with pytest.raises(PodiumError, match=r"diverged.* optimizer\.lr"):
         train(config)
     for path in (tmp_path / "run").rglob("*.ckpt"):
         state = torch.load(path, weights_only=True)["state_dict"]
         assert all(value.isfinite().all() for value in state.values() if value.is_floating_point()), path
     assert not list((tmp_path / "run").rglob("done"))
+
+
+def test_a_loss_that_is_large_but_a_number_goes_on(toy, tmp_path):
+    config = toy("optimizer=adam", "optimizer.lr=100", f"run_dir={tmp_path / 'run'}")
+    losses = pd.read_csv(train(config) / "jobs" / "train_fold0" / "history.csv")["train_loss"]
+    assert losses.between(20, 1e6).all()  # chance is 1.4
+
+
+def test_steps_that_the_grad_scaler_skips_are_no_divergence(toy, tmp_path):
+    """Gradients in 16 bits overflow until the scale is small enough: these steps change nothing, later ones train."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-15)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    _, before, seen = fitted(toy, tmp_path, "data.batch_size=4", net="TinyNet", plugins=[plugin])
+    weights = [before, *(after for _, after in seen.steps)]
+    moved = [not torch.equal(a[0], b[0]) for a, b in pairwise(weights)]
+    assert not moved[0] and moved[-1] and scaler.get_scale() < 2.0**40
+
+
+@pytest.mark.parametrize("how", ["norm", "value"])
+@pytest.mark.parametrize("optimizer", ["adam_gc", "sgd_gc"])
+def test_fused_optimizers_are_clipped_after_the_grad_scaler_has_unscaled(toy, tmp_path, optimizer, how):
+    def weights(name: str, fused: bool):
+        plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**10))
+        words = ["data.batch_size=4", f"optimizer.fused={'true' if fused else 'false'}"]
+        clip = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": how}
+        return fitted(toy, tmp_path / name, *words, optimizer=optimizer, plugins=[plugin], **clip)[0].net
+
+    for ours, theirs in zip(weights("a", True).parameters(), weights("b", False).parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)

@@ -56,16 +56,24 @@ def test_across_epochs_validation_comes_every_so_many_batches(trained):
     assert history(job)["valid_loss"].isna().tolist() == [True, False, False]
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("how", ["norm", "value"])
 @pytest.mark.parametrize("optimizer", ["adam_gc", "sgd_gc"])
-def test_fused_optimizers_are_clipped_as_others_are(trained, precision, how, optimizer):
-    words = [f"optimizer={optimizer}", f"trainer.precision={precision}", "trainer.gradient_clip_val=0.01"]
+def test_fused_optimizers_are_clipped_as_others_are(trained, how, optimizer):
+    words = [f"optimizer={optimizer}", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.01"]
     words.append(f"trainer.gradient_clip_algorithm={how}")
     fused, plain = trained(*words), trained(*words, "optimizer.fused=false")
     (a, b) = (torch.load(one / "last.ckpt", weights_only=True)["state_dict"] for one in (fused, plain))
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4)
+
+
+def test_in_64_bits_the_average_of_weights_has_64_too(trained):
+    """An average that forgets all but the newest weights is these, to the last bit."""
+    job = trained("callbacks.weight_averaging={decay: 0}", "trainer.precision=64-true")
+    checkpoint = torch.load(job / "last.ckpt", weights_only=True)
+    averages, weights = checkpoint["state_dict"], checkpoint["current_model_state"]
+    assert {value.dtype for value in averages.values()} == {torch.float64, torch.int64}
+    assert all(torch.equal(averages[name], weights[name]) for name in averages)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +92,19 @@ def test_fused_optimizers_are_clipped_as_others_are(trained, precision, how, opt
         (
             ["trainer.val_check_interval=5"],
             r"val_check_interval=5 .* epoch of 4 .*check_val_every_n_epoch=null",
+        ),
+        (
+            ["trainer.limit_train_batches=2", "trainer.val_check_interval=3"],
+            r"val_check_interval=3 .* epoch of 2 .*check_val_every_n_epoch=null",
+        ),
+        (
+            ["trainer.limit_train_batches=0.8", "trainer.val_check_interval=4"],
+            r"val_check_interval=4 .* epoch of 3 .*check_val_every_n_epoch=null",
+        ),
+        (["trainer.precision=16-mixed"], r"trainer\.precision=16-mixed .*bf16-mixed"),
+        (
+            ["trainer.precision=16-mixed", "trainer.accelerator=auto"],
+            r"trainer\.precision=16-mixed .*bf16-mixed",
         ),
         (
             ["trainer.limit_val_batches=0", "callbacks.early_stopping={}"],
