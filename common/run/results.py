@@ -182,13 +182,15 @@ class Results:
         metric = next(iter(_section(self.config, "best")), "")
         said = []
         for name in origins & {*stages}:
-            jobs = [job for job in self.jobs if job.stage == name and metric in job.history]
-            if len(jobs) < 2:
-                continue
             gains = []
-            for job in jobs:
-                curve = job.history.set_index("epoch")[metric].dropna()
-                gains.append(abs(curve.get(job.scores.get("epoch"), curve.iloc[-1]) - curve.iloc[-1]))
+            for job in self.jobs:
+                if job.stage != name or not {"epoch", metric} <= {*job.history}:
+                    continue
+                curve = pd.to_numeric(job.history.set_index("epoch")[metric], errors="coerce").dropna()
+                if len(curve):
+                    gains.append(abs(curve.get(job.scores.get("epoch"), curve.iloc[-1]) - curve.iloc[-1]))
+            if len(gains) < 2:
+                continue
             said.append(
                 f"{name}: the labels of each fold chose the checkpoint that speaks of it, which against the last epoch "
                 f"gained {np.mean(gains):.4f} of {metric} (mean of {len(gains)} folds): that may be no knowledge."

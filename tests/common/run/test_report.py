@@ -1,8 +1,10 @@
 """Report and summary of a real, small run."""
 
 import io
+import json
 import re
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from sklearn.metrics import precision_recall_fscore_support
@@ -11,6 +13,7 @@ from common.data import predictions
 from common.errors import PodiumError
 from common.run import folder
 from common.run.report import write_report
+from common.run.results import read_results
 from common.run.summary import formatted, print_summary
 
 
@@ -101,3 +104,26 @@ def test_scores_are_shown_as_people_read_them():
         "12",
     ]
     assert formatted("top5", float("nan")) == "–"
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ({"epoch": [1, 2, 3], "valid_top1": [0.5, 0.9, 0.7]}, f"{0.9 - 0.7:.4f} of valid_top1 (mean of 2"),
+        ({"epoch": [1, 2, 3], "valid_top1": [0.5, 0.9, None]}, "0.0000 of valid_top1 (mean of 2"),
+        ({"epoch": [1, 2], "valid_top1": [None, None]}, None),
+        ({"epoch": [1, 2], "valid_top1": ["?", "?"]}, None),
+        ({"valid_top1": [0.5, 0.9]}, None),
+    ],
+)
+def test_what_choosing_by_a_folds_labels_costs_is_read_from_any_history(tmp_path, history, said):
+    """Epoch 2 was chosen; a history that is damaged or has no numbers leaves the sentence out."""
+    stages = {"teacher": {"folds": 2}, "student": {"soft_labels_from": "teacher"}}
+    folder.write_text(tmp_path / "config.yaml", json.dumps({"stages": stages, "best": {"valid_top1": "max"}}))
+    for fold in range(2):
+        job = tmp_path / "jobs" / f"teacher_fold{fold}"
+        job.mkdir(parents=True)
+        pd.DataFrame(history).to_csv(job / "history.csv", index=False)
+        folder.write_json(job / "scores.json", {"epoch": 2})
+    found = [line for line in read_results(tmp_path).remarks() if line.startswith("teacher: ")]
+    assert len(found) == (said is not None) and (said is None or said in found[0])
