@@ -111,6 +111,11 @@ def test_in_64_bits_the_average_of_weights_has_64_too(trained):
             r"early_stopping\.monitor: .*limit_val_batches=0",
         ),
         (["trainer.limit_train_batches=0.1"], "limit_train_batches"),
+        (["trainer.accelerator=mps"], r"trainer\.accelerator=mps.* trainer=auto"),
+        (["trainer.strategy=fsdp"], r"trainer\.strategy=fsdp.* trainer=auto"),
+        (["trainer.strategy=nonsense"], r"trainer\.strategy=nonsense.* trainer=auto"),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], r"trainer\.strategy=ddp_spawn .*ddp "),
+        (["optimizer=adam_gc", "+optimizer.foreach=true"], "optimizer: Adam .*fused.*foreach"),
     ],
     ids=str,
 )
