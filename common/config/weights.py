@@ -3,7 +3,7 @@
 It is taken where no layer says otherwise, so it stands in the composed configuration, in checkpoints and in exports.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.packages import PIP_WEIGHTS
@@ -36,10 +36,18 @@ def demanded(config: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         return {}
     mean, std, interpolation = found
-    if (config.get("data") or {}).get("channels", 3) == 1:
-        mean, std = ([round(sum(values) / len(values), 6)] for values in (mean, std))
-    wanted = {"module.mean": [*map(float, mean)], "module.std": [*map(float, std)]}
+    wanted: dict[str, Any] = {
+        "module.mean": for_channels(mean, config),
+        "module.std": for_channels(std, config),
+    }
     return wanted | ({"data.interpolation": interpolation} if interpolation in RESIZED else {})
+
+
+def for_channels(values: Sequence[float], config: Mapping[str, Any]) -> list[float]:
+    """Mean or std of RGB as the configuration's pictures have it: for grey ones the mean over RGB."""
+    if (config.get("data") or {}).get("channels", 3) == 1:
+        return [round(sum(values) / len(values), 6)]
+    return [*map(float, values)]
 
 
 def otherwise(config: Mapping[str, Any], demand: Mapping[str, Any]) -> list[str]:
@@ -67,7 +75,9 @@ def _equal(taken: Any, wanted: Any) -> bool:
 def _of_timm(name: str) -> tuple[Any, Any, str | None] | None:
     """By the configuration of a network's weights, which a tag behind its name may choose: "resnet18.a1_in1k"."""
     import timm  # takes seconds, and most compositions name no weights
+    from timm.models._registry import _deprecated_models as renamed
 
+    name = renamed.get(name) or name  # timm builds these too; no public function says what they became
     try:
         config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     except RuntimeError:  # a tag that the network does not have, which building it says

@@ -35,14 +35,14 @@ def check_chunk(chunk: int | None, key: str = "model.head.chunk") -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class DeferredLogits:
-    """What a head returns in training instead of logits (B, K), to save their memory.
+    """What a head returns in training instead of logits (B, K), to save their memory; in 32 bits at least.
 
     Args:
         features: float (B, F).
         weight: float (K, F).
         bias: float (K,); None: none.
-        unit_rows: each row of `weight` counts divided by its norm, in 32 bits at least, under autocast too. With
-            features of norm s the logits are then s · cos, as ArcFace and its kin want them. It goes without a bias.
+        unit_rows: each row of `weight` counts divided by its norm. With features of norm s the logits are
+            then s · cos, as ArcFace and its kin want them. It goes without a bias.
         shift: float (K,), added to the logits, without a gradient of its own; None: none.
         chunk: images whose logits exist at the same time, ≥ 1.
     """
@@ -89,15 +89,10 @@ class DeferredLogits:
 
 
 class _Layer:
-    """The last layer in the dtype that it computes in; to be made under the caller's autocast, and used without."""
+    """The last layer, in 32 bits at least, as heads that keep their logits compute it; to be used without autocast."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, unit_rows: bool, shift: Tensor | None) -> None:
-        device = weight.device.type
-        self.dtype = weight.dtype
-        if unit_rows:
-            self.dtype = torch.promote_types(weight.dtype, torch.float32)
-        elif torch.is_autocast_enabled(device):
-            self.dtype = torch.get_autocast_dtype(device)
+        self.dtype = torch.promote_types(weight.dtype, torch.float32)
         self.weight = weight.to(self.dtype)
         self.bias = None if bias is None else bias.to(self.dtype)
         self.shift = shift
@@ -148,8 +143,7 @@ class _Losses(torch.autograd.Function):
             torch.zeros_like(given) if needed else None
             for given, needed in zip((features, weight, bias), ctx.needs_input_grad[:3], strict=True)
         )
-        with torch.autocast(**ctx.autocast):
-            layer = _Layer(weight, bias, ctx.unit_rows, ctx.shift)
+        layer = _Layer(weight, bias, ctx.unit_rows, ctx.shift)
         radial: Any = 0.0  # Σ gradient · logit: by how much each row's gradient points along the row
         for rows in grad_losses.nonzero()[:, 0].split(ctx.chunk):  # what OHEM left out is not computed again
             some = features[rows].to(layer.dtype)

@@ -22,6 +22,10 @@ class Measure:
     of: Callable[[np.ndarray, np.ndarray], float]
     direction: str = "max"
 
+    def __post_init__(self) -> None:
+        if self.direction not in ("max", "min"):
+            raise PodiumError(f"Measure {self.name}: direction must be max or min, got {self.direction!r}")
+
 
 def direction_of(key: str, metric: str, given: str | None, directions: Mapping[str, str | None]) -> str:
     """Which direction is better by what is measured. given: what the configuration says; None leaves it open.

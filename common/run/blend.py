@@ -1,7 +1,7 @@
 """The verb `blend`: of the models of some runs those that predict best together, as a run folder of their own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,11 +138,12 @@ def _out(options: Blend, first: Path) -> Path:
 
 def _metric(config: dict[str, Any], classes: int, first: Candidate) -> str | Measure:
     """What the run's first `best` is: that which chose its checkpoints chooses its blends."""
-    metric = next(iter(config["best"])).removeprefix("valid_")
+    best, direction = next(iter(config["best"].items()))
+    metric = best.removeprefix("valid_")
     if metric in METRICS and (metric != "top5" or classes >= 5):
         return metric
     if measure := _module_of(first).measure(metric):
-        return measure
+        return replace(measure, direction=direction)  # where nothing but the recipe says it
     print(f"blends cannot be chosen by {metric}, which is measured in validation alone: by top-1 instead")
     return "top1"
 

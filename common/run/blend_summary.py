@@ -19,11 +19,11 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
     """Print what `blend.json` holds."""
     terminal = console()
     metric, parts = known["metric"], known["parts"]
-    called = NAMED.get(metric, metric)
+    called, share = NAMED.get(metric, metric), metric != "loss" and abs(known["score"]) <= 1
     heads = [f"{called}, {part}" for part in parts]
     table = Table(Column("model", overflow="fold"), *heads, "ms", "chosen", title="each model alone")
     for row in known["candidates"]:
-        scores = [_said(metric, row[part][metric]) for part in parts]
+        scores = [_said(share, row[part][metric]) for part in parts]
         time = f"{row['milliseconds']:.1f}" if "milliseconds" in row else "–"
         table.add_row(printable(row["name"]), *scores, time, "yes" if row["name"] in known["members"] else "")
     terminal.print(table)
@@ -32,13 +32,13 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
         f"chosen ({known['search']} search): {', '.join(members)}"
         + (f", {known['mean']} mean" if len(members) > 1 else ""),
         *(
-            f"{called} {_said(metric, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
+            f"{called} {_said(share, scores[metric])} on {WHAT[part]} ({scores['images']} images)"
             + "".join(f", {name} {scores[name]:.4f}" for name in _of_contest(scores))
             for part, scores in parts.items()
         ),
-        f"the choice flatters itself by about {_said(metric, abs(known['optimism']))} (bootstrap, "
+        f"the choice flatters itself by about {_said(share, abs(known['optimism']))} (bootstrap, "
         f"{known['resamples']} resamples; up to 1.4 times that among equally good models): "
-        f"{_said(metric, known['corrected'])} without it",
+        f"{_said(share, known['corrected'])} without it",
     ]
     if known["soup"]:
         lines.append(f"the soup is of {', '.join(known['soup'])}; the resamples do not cook it again")
@@ -52,5 +52,5 @@ def _of_contest(scores: dict[str, Any]) -> list[str]:
     return [name for name, value in scores.items() if isinstance(value, float) and name not in NAMED]
 
 
-def _said(metric: str, value: float) -> str:
-    return f"{value:.4f}" if metric == "loss" else f"{100 * value:.2f} %"
+def _said(share: bool, value: float) -> str:
+    return f"{100 * value:.2f} %" if share else f"{value:.4f}"

@@ -166,7 +166,8 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
     asked = {f"best.{metric}": (metric, direction) for metric, direction in config["best"].items()}
     for name, part in config["callbacks"].items():
         if part is not None and part.get("monitor") is not None:
-            asked[f"callbacks.{name}.monitor"] = part["monitor"], part.get("mode")
+            default = "min" if part["_target_"].startswith("pytorch_lightning.") else None  # Lightning's own
+            asked[f"callbacks.{name}.monitor"] = part["monitor"], part.get("mode", default)
     directions = module.directions
     known = [*directions]
     for key, (metric, direction) in asked.items():

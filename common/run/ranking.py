@@ -73,6 +73,11 @@ class Ranking:
     def metric(self) -> str:
         return next(iter(self.metrics))
 
+    def in_shares(self, metric: str) -> bool:
+        """Whether people read it in per cent: no loss, and within [-1, 1]."""
+        values = [value for row in self.rows for value in row.scores[metric].values()]
+        return "loss" not in metric and all(abs(value) <= 1 for value in values)
+
     @property
     def compares(self) -> bool:
         """Whether there is anything beside the baseline."""

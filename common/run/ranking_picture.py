@@ -54,7 +54,7 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
             where = {"color": VERMILION if is_baseline else INK, "ha": "right"}
             write(figure, 0.3 + NAMES - 0.12, top + LINE * (place + 0.25), text, 9, names.font, **where)
         axes.set(ylim=(len(rows) - 0.5, -0.5), yticks=[])
-        if "loss" not in metric:
+        if ranking.in_shares(metric):
             axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(axis="x")
         axes.tick_params(length=0)

@@ -58,9 +58,9 @@ def cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
         [
             "–" if row.place is None else str(row.place),
             row.name,
-            _spread(metric, row),
-            "baseline" if row.name == ranking.baseline else _gain(metric, row.difference),
-            *(_spread(other, row) for other in list(ranking.metrics)[1:]),
+            _spread(ranking.in_shares(metric), metric, row),
+            "baseline" if row.name == ranking.baseline else _gain(ranking.in_shares(metric), row.difference),
+            *(_spread(ranking.in_shares(other), other, row) for other in list(ranking.metrics)[1:]),
             f"{len(row.scores[metric])} of {row.seeds}",
             row.state,
         ]
@@ -96,24 +96,24 @@ def _markdown(ranking: Ranking) -> str:
     return "\n\n".join([f"# {ranking.title}", *ranking.heads, table, *ranking.notes]) + "\n"
 
 
-def shown(metric: str, value: float, signed: bool = False) -> str:
-    """Shares in per cent, losses with four digits."""
+def shown(share: bool, value: float, signed: bool = False) -> str:
+    """Shares in per cent, others with four digits."""
     sign = "+" if signed else ""
-    return f"{value:{sign}.4f}" if "loss" in metric else f"{100 * value:{sign}.2f}"
+    return f"{100 * value:{sign}.2f}" if share else f"{value:{sign}.4f}"
 
 
-def _spread(metric: str, row: Ranked) -> str:
+def _spread(share: bool, metric: str, row: Ranked) -> str:
     if not row.scores[metric]:
         return "failed" if row.failed else "–"
-    spread = "" if math.isnan(row.sd(metric)) else f" ± {shown(metric, row.sd(metric))}"
-    return shown(metric, row.mean(metric)) + spread + ("" if "loss" in metric else " %")
+    spread = "" if math.isnan(row.sd(metric)) else f" ± {shown(share, row.sd(metric))}"
+    return shown(share, row.mean(metric)) + spread + (" %" if share else "")
 
 
-def _gain(metric: str, difference: Difference | None) -> str:
+def _gain(share: bool, difference: Difference | None) -> str:
     if difference is None:
         return ""
-    mean = shown(metric, difference.mean, signed=True)
+    mean = shown(share, difference.mean, signed=True)
     if math.isnan(difference.low):
         return mean
-    low, high = (shown(metric, value, signed=True) for value in (difference.low, difference.high))
+    low, high = (shown(share, value, signed=True) for value in (difference.low, difference.high))
     return f"{mean} [{low}, {high}]"

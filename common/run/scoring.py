@@ -62,9 +62,7 @@ def score_checkpoints(config: dict[str, Any], job: Path, data: ImageData) -> Non
 def score_table(file: Path, module: ImageClassifier, class_names: list[str]) -> dict[str, Any]:
     """What predictions score: what all competitions measure, and what this one's module adds."""
     found = score_file(file, class_names) | module.extra_scores(predictions.read_top(file))
-    levels = tuple(f"valid_{level}_" for level in module.parents)  # these are in `levels` of the extra scores
-    names = [name for name in (*module.metrics.names, *module.directions) if not name.startswith(levels)]
-    asked = (module.measure(name.removeprefix("valid_")) for name in dict.fromkeys(names))
+    asked = (module.measure(name.removeprefix("valid_")) for name in module.directions)
     own = [one for one in asked if one is not None and one.name not in found]
     if own and found["images"]:
         table, rows = predictions.read(file, exact=True)

@@ -72,9 +72,13 @@ def select(
     is repeated on resampled images, and the mean is taken of the score of each choice there less its score on the
     images themselves. Choosing among many candidates of equal worth has about 1.4 times that much luck in it.
 
-    Raises PodiumError if no candidate keeps the budget.
+    Raises PodiumError if no candidate keeps the budget, and without images.
     """
     count, images, classes = stack.shape
+    if not images:
+        raise PodiumError(
+            "there are no pictures to choose a blend by: hold some out, such as by data.choose=0.1, and train again"
+        )
     if not any(rule.allows((member,)) for member in range(count)):
         fastest = min(rule.milliseconds or ())
         raise PodiumError(
@@ -85,9 +89,10 @@ def select(
     if isinstance(
         rule.metric, Measure
     ):  # no mean over images: it is computed anew for each subset and resample
-        exhaustive = exhaustive and subsets * len(rule.means) * FEWEST <= MEASURED
+        affordable = min(MEASURED, int(WORK / (images * classes)))
+        exhaustive = exhaustive and subsets * len(rule.means) * FEWEST <= affordable
         tried = (subsets if exhaustive else rule.most * count) * len(rule.means)
-        resamples = min(resamples, max(FEWEST, MEASURED // tried))
+        resamples = min(resamples, max(FEWEST, affordable // tried))
     rng = np.random.default_rng(seed)
     weights = np.ones((1 + resamples, images))
     for row in weights[1:]:

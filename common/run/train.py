@@ -1,6 +1,9 @@
 """The verb `train`: from a configuration to a finished run folder."""
 
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,12 @@ from common import trust
 from common.activity import Activity
 from common.build import build
 from common.config.configure import check_root
-from common.config.weights import demanded, otherwise
+from common.config.shape import check_shape
+from common.config.weights import TAKEN, demanded, for_channels, otherwise
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.files import made
-from common.model.checkpoint import load_checkpoint
+from common.model.checkpoint import HyperParameters, load_checkpoint
 from common.run import environment, folder
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
@@ -25,6 +29,7 @@ from common.run.stages import (
     Job,
     check_origins,
     fold_count,
+    init_checkpoint,
     jobs_of,
     origins,
     out_of_fold_path,
@@ -43,8 +48,8 @@ def train(config: dict[str, Any]) -> Path:
     """
     if further := trust.own(config):
         print(f"to predict with this run, trust {', '.join(further)}: trust=<package>, or conf/trust.yaml")
-    config = with_weights(with_data(config))
-    waves = jobs_of(config)
+    config = with_data(config)
+    waves = with_weights(jobs_of(config))
     for wave in waves:  # only made: what does not fit is said before a run folder is begun
         make_data(wave[0].config, folder.RUNS)
         make_callbacks(wave[0].config)
@@ -86,21 +91,56 @@ def network(config: dict[str, Any]) -> str:
     return f"network: {name}, {'from scratch' if pretrained == 'none' else f'pretrained ({pretrained})'}"
 
 
-def with_weights(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with what the weights that it begins from were trained by; a line where it differs."""
-    path, demand = Path(str(config["model"].get("pretrained"))), demanded(config)
-    if path.suffix == ".ckpt" and path.is_file():
-        known = load_checkpoint(path, key="model.pretrained").get("hyper_parameters") or {}
-        demand = {f"module.{key}": known[key] for key in ("mean", "std") if key in known}
-        if "interpolation" in (known.get("preprocessing") or {}):
-            demand["data.interpolation"] = known["preprocessing"]["interpolation"]
-    for line in otherwise(config, demand):
+def with_weights(waves: list[list[Job]]) -> list[list[Job]]:
+    """The jobs with what the weights that they begin from were trained by; a line where one says otherwise."""
+    stages: dict[str, dict[str, Any]] = {}
+    said: dict[str, None] = {}
+    for wave in waves:
+        for at, job in enumerate(wave):
+            config, demand = job.config, _trained_by(job, stages)
+            said |= dict.fromkeys(otherwise(config, demand))
+            for key, wanted in demand.items():
+                section, name = key.split(".")
+                if config[section].get(name) is None:
+                    config = {**config, section: {**config[section], name: wanted}}
+            wave[at] = replace(job, config=config)
+            stages[job.stage] = config
+    for line in said:
         print(line, flush=True)
-    for key, wanted in demand.items():
-        section, name = key.split(".")
-        if config[section].get(name) is None:
-            config = {**config, section: {**config[section], name: wanted}}
-    return config
+    return waves
+
+
+def _trained_by(job: Job, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Key of TAKEN → what the weights were trained by that a job begins with or only measures."""
+    config, origin = job.config, job.config["job"]["init_from"]
+    if config["weights_from"]:
+        measured = Path(config["weights_from"]) / "jobs" / job.name / "best.ckpt"
+        found = _of_checkpoint(measured, "weights_from", config)
+        return {key: found[key] for key in found if key == "data.interpolation"}  # it brings its mean and std
+    if origin in stages:
+        past = {key: stages[origin][key.split(".")[0]].get(key.split(".")[1]) for key in TAKEN}
+        return {key: value for key, value in past.items() if value is not None}
+    if origin:
+        with suppress(PodiumError):  # what is missing is said where the weights are looked for
+            return _of_checkpoint(init_checkpoint(config, folder.RUNS) or Path(), "init_from", config)
+        return {}
+    path = Path(str(config["model"].get("pretrained")))
+    if not path.is_file():
+        return demanded(config)
+    of_others = {**config, "model": {**config["model"], "pretrained": "hub"}}
+    return _of_checkpoint(path, "model.pretrained", config) or demanded(of_others)
+
+
+def _of_checkpoint(path: Path, key: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of ours was trained by; {} for another file of weights."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return {}
+    known = load_checkpoint(path, key=key).get("hyper_parameters")
+    if not isinstance(known, Mapping) or "class_names" not in known:
+        return {}
+    check_shape(dict(known), HyperParameters, path)
+    found = {f"module.{name}": for_channels(known[name], config) for name in ("mean", "std") if name in known}
+    return found | {"data.interpolation": known["preprocessing"]["interpolation"]}
 
 
 def is_one_process(config: dict[str, Any]) -> bool:

@@ -45,10 +45,17 @@ class AliproductsModule(ImageClassifier):
         ]
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
-        """gap, class_accuracy, mean_error; and `levels`: see common/model/long_tail_scores.py."""
+        """gap, class_accuracy, mean_error, and `levels`: see common/model/long_tail_scores.py.
+
+        The scores of levels are there under the names that they have in validation too, for `best` and rankings.
+        """
         label, predicted, probability = (
             table[name].to_numpy() for name in ("label", "predicted", "probability")
         )
         scores: dict[str, Any] = long_tail_scores(label, predicted, probability, len(self.class_names))
         by_level = level_scores(label, predicted, probability, self.hparams["levels"])
-        return super().extra_scores(table) | scores | ({"levels": by_level} if by_level else {})
+        if by_level:
+            scores["levels"] = by_level
+        for level, found in by_level.items():
+            scores |= {f"{level}_{name}": found[name] for name in ("top1", "gap", "class_accuracy")}
+        return super().extra_scores(table) | scores

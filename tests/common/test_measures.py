@@ -15,7 +15,9 @@ from common.data import predictions
 from common.errors import PodiumError
 from common.model.long_tail_scores import class_accuracy
 from common.model.measures import Measure
-from common.run.blend import Blend, blend
+from common.run.blend import Blend, _metric, blend
+from common.run.candidates import find
+from common.run.folder import load_config
 from common.run.members import combine
 from common.run.selection import Rule, select
 from common.run.train import train
@@ -68,6 +70,8 @@ def test_what_validation_alone_measures_reaches_tables_and_blends_too(toy, tmp_p
     assert scores["choose_sure"] == pytest.approx(rows.max(axis=1).mean(), rel=1e-5)
     out = blend(Blend(run_dir=str(run), out=str(tmp_path / "blend")))
     assert json.loads((out / "blend.json").read_text())["metric"] == "sure"
+    chosen_by = _metric(load_config(run), 4, find([run])[0])
+    assert isinstance(chosen_by, Measure) and chosen_by.direction == direction
 
 
 def test_a_blend_is_chosen_by_it(run, tmp_path):
@@ -124,6 +128,27 @@ def test_the_choice_by_a_measure_is_the_best_of_all_subsets(measure):
     assert sign * chosen.optimism >= 0
 
 
+def test_a_choice_by_a_measure_takes_bounded_time(monkeypatch):
+    """It is computed anew for each subset and resample: of more pictures and classes there are fewer resamples."""
+    rng, computed = np.random.default_rng(0), []
+    labels, stack = rng.integers(0, 50, 40), rng.dirichlet(np.ones(50), (4, 40)).astype(np.float32)
+    measure = Measure("f1", lambda y, p: computed.append(0) or macro_f1(y, p))
+    monkeypatch.setattr("common.run.selection.WORK", 40 * 50 * 1000)
+    chosen = select(stack, labels, Rule(measure, most=2))
+    assert chosen.exhaustive and chosen.resamples == 1000 // 20  # of 4 models, 6 pairs, by two means
+    assert len(computed) <= 1000 + 20 * 2
+
+
+def test_nothing_is_chosen_by_no_pictures():
+    with pytest.raises(PodiumError, match=r"data\.choose"):
+        select(np.empty((2, 0, 4), np.float32), np.empty(0, np.int64), Rule())
+
+
+def test_a_direction_is_max_or_min():
+    with pytest.raises(PodiumError, match=r"f1: .* max or min"):
+        Measure("f1", macro_f1, "higher")
+
+
 def test_early_stopping_goes_on_while_the_loss_falls(toy, tmp_path):
     """`mode` is the metric's own: a falling loss is getting better."""
     words = [
@@ -163,6 +188,12 @@ def test_early_stopping_by_the_training_loss(toy, tmp_path):
         (
             ["callbacks.early_stopping={monitor: valid_f1}"],
             r"callbacks\.early_stopping\.monitor: there is no metric",
+        ),
+        (
+            [
+                "callbacks.early_stopping={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: valid_top1}"
+            ],
+            r"callbacks\.early_stopping.*: .* max",
         ),
     ],
     ids=str,

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+from omegaconf import OmegaConf
 from PIL import Image as Pil
 from timm.data import create_transform, resolve_data_config
 
 from common.config.compose import compose, compose_with_sources
 from common.config.weights import demanded, otherwise
 from common.model.classifier import ImageClassifier
-from common.run.train import train
+from common.run.stages import jobs_of
+from common.run.train import train, with_weights
 
 NETWORKS = [
     "resnet50.a1_in1k", "resnet50.fb_swsl_ig1b_ft_in1k", "vit_base_patch16_224.augreg_in21k", "inception_v3.tf_in1k",
@@ -65,6 +67,20 @@ def test_what_is_chosen_wins_and_is_said():
     assert otherwise(same, demanded(same)) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tf_efficientnet_b0_ap", "tf_efficientnet_b0.ap_in1k"),
+        ("vit_base_patch16_224_in21k", "vit_base_patch16_224.augreg_in21k"),
+        ("convnext_tiny_in22ft1k", "convnext_tiny.fb_in22k_ft_in1k"),
+    ],
+)
+def test_a_name_that_timm_has_renamed_is_that_of_its_weights(old, new):
+    assert timm.is_model(old)  # so a network of this name is built, with the weights of the new one
+    wanted = demanded({"model": {"name": new, "pretrained": "hub"}})
+    assert wanted and demanded({"model": {"name": old, "pretrained": "hub"}}) == wanted
+
+
 def test_grey_pictures_have_one_mean_and_std():
     config = compose(words("resnet50.a1_in1k", "data.channels=1"))
     assert config.module.mean == pytest.approx([np.mean([0.485, 0.456, 0.406])])
@@ -106,6 +122,73 @@ def test_weights_of_ones_own_run_bring_what_they_were_trained_by(toy, tmp_path, 
     assert module["mean"] == [0.2] and module["std"] == [0.4]
     assert module["preprocessing"]["interpolation"] == "bilinear"
     assert "module.std=[0.4] is taken" in capsys.readouterr().out
+
+
+BEGAN = ["module.mean=[0.2]", "module.std=[0.3]", "data.interpolation=bilinear"]
+
+
+@pytest.fixture(scope="module")
+def began(toy_module, tmp_path_factory):
+    """The folder of a run whose pictures were prepared otherwise than by default."""
+    run = tmp_path_factory.mktemp("began") / "run"
+    return train(toy_module(*BEGAN, "trainer.max_epochs=1", f"run_dir={run}"))
+
+
+def prepared_as(config):
+    return config["module"].get("mean"), config["module"].get("std"), config["data"].get("interpolation")
+
+
+@pytest.mark.parametrize("begin", ["init_from run", "init_from file", "recipe", "renamed", "earlier stage"])
+def test_each_stage_is_prepared_as_the_weights_that_it_begins_from(toy_module, began, tmp_path, begin):
+    checkpoint = began / "jobs" / "train_fold0" / "best.ckpt"
+    words, stages = (
+        ["model._target_=tests.toys.Begun"],
+        f"{{recipe: {{model: {{pretrained: {checkpoint}}}}}}}",
+    )
+    if begin.startswith("init_from"):
+        words, stages = [], f"{{init_from: {began if begin.endswith('run') else checkpoint}}}"
+    if begin == "renamed":
+        (tmp_path / "weights.pt").write_bytes(checkpoint.read_bytes())
+        stages = stages.replace(str(checkpoint), str(tmp_path / "weights.pt"))
+    if begin == "earlier stage":
+        words, stages = [], "{init_from: plain}"
+        words.append(
+            "stages.plain.recipe={module: {mean: [0.2], std: [0.3]}, data: {interpolation: bilinear}}"
+        )
+    waves = with_weights(jobs_of(toy_module(*words, f"stages={{plain: {{}}, fine: {stages}}}", *words[-1:])))
+    plain, fine = (wave[0].config for wave in waves)
+    assert prepared_as(fine) == ([0.2], [0.3], "bilinear")
+    assert begin == "earlier stage" or prepared_as(plain) == (None, None, None)
+
+
+def test_a_stage_that_says_one_value_keeps_the_others_of_its_weights(toy_module, began, capsys):
+    words = ["model._target_=tests.toys.Begun", f"model.pretrained={began}/jobs/train_fold0/best.ckpt"]
+    waves = with_weights(jobs_of(toy_module(*words, "stages={a: {}, b: {recipe: {module: {std: [0.7]}}}}")))
+    assert [prepared_as(wave[0].config)[:2] for wave in waves] == [([0.2], [0.3]), ([0.2], [0.7])]
+    assert capsys.readouterr().out.count("module.std=[0.7] is taken") == 1
+
+
+def test_weights_that_are_only_measured_see_pictures_as_they_were_trained(toy_module, began, capsys):
+    """Mean and std come with the checkpoint, so nothing is said of them."""
+    ((job,),) = with_weights(jobs_of(toy_module(f"weights_from={began}", "module.mean=[0.9]")))
+    assert prepared_as(job.config) == ([0.9], None, "bilinear")
+    assert "module.mean" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_others_is_what_timm_says_of_its_network(tmp_path):
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, tmp_path / "theirs.ckpt")
+    config = compose(words("resnet50", f"model.pretrained={tmp_path / 'theirs.ckpt'}"))
+    ((job,),) = with_weights(jobs_of({**OmegaConf.to_container(config), "data": {"root": "."}}))
+    assert job.config["module"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_colour_weights_make_one_mean_for_grey_pictures(toy_module, began, tmp_path):
+    content = torch.load(began / "jobs" / "train_fold0" / "best.ckpt", weights_only=True)
+    content["hyper_parameters"] |= {"mean": [0.1, 0.2, 0.6], "std": [0.2, 0.3, 0.4]}
+    torch.save(content, tmp_path / "colour.ckpt")
+    stage = f"stages={{a: {{init_from: {tmp_path / 'colour.ckpt'}}}}}"
+    ((job,),) = with_weights(jobs_of(toy_module(stage)))
+    assert prepared_as(job.config)[:2] == ([0.3], [0.3])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from common.data import predictions
@@ -145,7 +146,11 @@ def test_three_numbers_an_image_are_read_from_tables_of_many_classes(tmp_path):
     found = judgements(tmp_path / "p.parquet")
     _, dense = predictions.read(tmp_path / "p.parquet")
     assert (found["predicted"] == dense.argmax(1)).all() and np.allclose(found["probability"], dense.max(1))
-    np.testing.assert_allclose(found["own"], dense[np.arange(40), labels], rtol=1e-6)
+    np.testing.assert_array_equal(found["own"], rows[np.arange(40), labels])  # the label's own, kept or not
+    old = pq.read_table(tmp_path / "p.parquet").drop_columns(["own", "rank"])  # as tables of before are
+    pq.write_table(old, tmp_path / "p.parquet")
+    spread = judgements(tmp_path / "p.parquet")["own"]
+    np.testing.assert_allclose(spread, dense[np.arange(40), labels], rtol=1e-6)
 
 
 def test_a_broken_off_run_makes_its_list_again_when_the_judges_have_changed(run, config):

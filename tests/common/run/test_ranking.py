@@ -110,6 +110,14 @@ def test_tables_have_the_label_on_top_and_csv_the_unrounded_numbers(swept, capsy
     assert (root / "ranking.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_only_shares_are_shown_in_per_cent(swept):
+    """A measure of one's own may be any number: its differences are then of its kind."""
+    ranking = rank(
+        swept({"base": {0: 12.5}, "other": {0: 11.9}}, {"valid_error": "min", "valid_top1": "max"})
+    )
+    assert cells(ranking)[1][0][2:4] == ["11.9000", "-0.6000"]
+
+
 def test_an_unfinished_sweep_without_a_single_score_can_be_shown(swept):
     root = swept({"base": {0: None}, "other": {0: None}})
     ranking = write_ranking(root)

@@ -66,3 +66,7 @@ def test_stored_predictions_score_the_same_and_at_every_level(module):
         right = np.asarray(parents)[predicted] == np.asarray(parents)[labels]
         assert scores["levels"][level]["top1"] == right.mean()
         assert scores["levels"][level]["gap"] == pytest.approx(naive_gap(right, confidence))
+    module.metrics.update(torch.from_numpy(probabilities), torch.from_numpy(labels))
+    for name, value in module.metrics.compute().items():  # whatever may choose has its score, by one name
+        if name not in ("valid_loss", "valid_top1", "valid_top5"):
+            assert scores[name.removeprefix("valid_")] == pytest.approx(float(value), rel=1e-5), name
