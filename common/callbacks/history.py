@@ -25,6 +25,7 @@ class History(Checkpoint):
     def __init__(self, path: str, seconds: float = 0.0) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, float]] = []
+        self.measured: dict[str, float] = {}  # by validation within the epoch under way
         self.seconds_before = seconds
         self.started = time.monotonic()
 
@@ -36,6 +37,10 @@ class History(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.monotonic()
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         row = {
             "epoch": trainer.current_epoch + 1,
@@ -43,15 +48,17 @@ class History(Checkpoint):
             "seconds": round(self.seconds, 2),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row |= self.measured | {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.measured = {}
         self.rows = [old for old in self.rows if old["epoch"] < row["epoch"]] + [row]
         if trainer.is_global_zero:
             with written(self.path, sync=False) as partial:
                 pd.DataFrame(self.rows).to_csv(partial, index=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds}
+        return {"rows": self.rows, "seconds": self.seconds, "measured": self.measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
         self.seconds_before = state_dict["seconds"]
+        self.measured = dict(state_dict.get("measured", {}))

@@ -76,6 +76,11 @@ class Trainer:
                 f"trainer.precision={self.precision} keeps weights in 16 bits, where small steps are lost: "
                 f"{self.precision.replace('true', 'mixed')} computes as fast"
             )
+        if self.strategy.endswith("spawn"):
+            raise PodiumError(
+                f"trainer.strategy={self.strategy} pickles the model, which has functions: "
+                f"{self.strategy.removesuffix('_spawn')} trains in as many processes without"
+            )
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             raise PodiumError(ON_GPU_ALONE)
         if self.precision is not None:

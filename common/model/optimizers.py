@@ -56,7 +56,7 @@ def build_optimizer(part: Mapping[str, Any], module: nn.Module) -> Optimizer:
         arguments["betas"] = tuple(arguments["betas"])
     try:
         built: Optimizer = optimizer(groups, lr=lr, **arguments)
-    except (ValueError, NegativeLRError) as error:
+    except (ValueError, RuntimeError, NegativeLRError) as error:
         raise PodiumError(f"optimizer: {optimizer.__name__} refuses its values: {error}") from error
     if hasattr(
         built, "_step_supports_amp_scaling"

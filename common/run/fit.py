@@ -84,7 +84,8 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         timer._offset = spent  # type: ignore[assignment]
         callbacks.insert(0, timer)
     loggers = [build(part, "logger", save_dir=str(job)) for part in config["logger"].values() if part]
-    trainer = pl.Trainer(
+    trainer = _trainer(
+        options,
         **{key: options[key] for key in TRAINER_KEYS if options[key] is not None or key in NULLABLE},
         max_epochs=-1 if options["max_epochs"] is None else options["max_epochs"],
         precision=speed["precision"],
@@ -204,6 +205,15 @@ def _check_validation(options: dict[str, Any], data: ImageData) -> None:
         f"trainer.val_check_interval={interval} is longer than an epoch of {batches} batches: set "
         f"trainer.check_val_every_n_epoch=null to count across epochs, or an interval of at most {batches}"
     )
+
+
+def _trainer(options: dict[str, Any], **arguments: Any) -> pl.Trainer:
+    """Raises PodiumError where devices or strategy are not to be had here."""
+    try:
+        return pl.Trainer(**arguments)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        asked = ", ".join(f"trainer.{key}={options[key]}" for key in ("accelerator", "devices", "strategy"))
+        raise PodiumError(f"{asked}: trainer=auto takes what this machine has ({error})") from error
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import torch
 from common.errors import PodiumError
 from common.run.train import train
 
+without_gpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+
 
 @pytest.fixture(scope="module")
 def trained(toy_module, tmp_path_factory):
@@ -102,15 +104,23 @@ def test_in_64_bits_the_average_of_weights_has_64_too(trained):
             r"val_check_interval=4 .* epoch of 3 .*check_val_every_n_epoch=null",
         ),
         (["trainer.precision=16-mixed"], r"trainer\.precision=16-mixed .*bf16-mixed"),
-        (
+        pytest.param(
             ["trainer.precision=16-mixed", "trainer.accelerator=auto"],
             r"trainer\.precision=16-mixed .*bf16-mixed",
+            marks=without_gpu,
         ),
         (
             ["trainer.limit_val_batches=0", "callbacks.early_stopping={}"],
             r"early_stopping\.monitor: .*limit_val_batches=0",
         ),
         (["trainer.limit_train_batches=0.1"], "limit_train_batches"),
+        pytest.param(
+            ["trainer.accelerator=gpu"], r"trainer\.accelerator=gpu.* trainer=auto", marks=without_gpu
+        ),
+        (["trainer.strategy=fsdp"], r"trainer\.strategy=fsdp.* trainer=auto"),
+        (["trainer.strategy=nonsense"], r"trainer\.strategy=nonsense.* trainer=auto"),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], r"trainer\.strategy=ddp_spawn .*ddp "),
+        (["optimizer=adam_gc", "+optimizer.foreach=true"], "optimizer: Adam .*fused.*foreach"),
     ],
     ids=str,
 )

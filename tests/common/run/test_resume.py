@@ -127,6 +127,29 @@ def test_a_killed_run_ends_like_an_unbroken_one(moment, workers, toy_module, unb
     assert_equal(unbroken(*overrides), outcome(job))
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("moment", ["batch 4", "batch 6"])
+@pytest.mark.parametrize(
+    "validation",
+    [
+        "trainer.check_val_every_n_epoch=1",
+        "trainer.check_val_every_n_epoch=null trainer.val_check_interval=7",  # once before the kill
+    ],
+)
+def test_one_killed_within_a_group_of_batches_does_too(
+    moment, groups, validation, toy_module, unbroken, tmp_path
+):
+    """9 batches an epoch, so that its last group is smaller."""
+    words = ["data.batch_size=4", f"trainer.accumulate_grad_batches={groups}", *validation.split()]
+    overrides = (*words, "callbacks.weight_averaging={}")
+    job = tmp_path / "jobs" / "train_fold0"
+    kill = {"kill": {"_target_": f"{__name__}.KillAt", "moment": moment, "epoch": 1}}
+    with pytest.raises(Killed):
+        start(toy_module, job, *overrides, callbacks=kill)
+    start(toy_module, job, *overrides)
+    assert_equal(unbroken(*overrides), outcome(job))
+
+
 def test_a_signal_saves_the_step_under_way_and_gives_its_exit_code(toy_module, unbroken, tmp_path):
     overrides = ("data.workers=0", "callbacks.weight_averaging={}")
     job = tmp_path / "jobs" / "train_fold0"
