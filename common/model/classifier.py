@@ -91,6 +91,7 @@ class ImageClassifier(pl.LightningModule):
         self.from_features: FromFeatures | None = None  # set while batches hold features in place of images
         self.seams = self._own_seams()
         self.loss_sum, self.loss_steps = torch.zeros(()), 0  # of the training loss since the epoch began
+        self.infinite: set[str] = set()  # constants that are so from the start, such as masks
 
     def build_model(self) -> nn.Module:
         """The network; a competition may build its own from `self.hparams.model`."""
@@ -218,6 +219,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self.loss_sum = self.loss_sum.to(self.device)
+        self.infinite = {name for name, buffer in self.named_buffers() if buffer.isinf().any()}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % CHECKED_EVERY == 0:
@@ -274,7 +276,10 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Whoever saves: what is no number never takes the place of a good checkpoint."""
-        self._check_finite(*checkpoint["state_dict"].values())
+        state = dict(checkpoint["state_dict"])
+        for name in self.infinite & state.keys():
+            state[name] = state[name].nan_to_num(nan=torch.nan, posinf=0.0, neginf=0.0)
+        self._check_finite(*state.values())
         checkpoint["train_loss"] = {"sum": self.loss_sum.cpu(), "steps": self.loss_steps}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from common.errors import PodiumError
 from common.run import parts
 from common.run.train import train
+from tests.toys import TinyNet
 
 
 class Seen(pl.Callback):
@@ -145,3 +146,20 @@ def test_fused_optimizers_are_clipped_after_the_grad_scaler_has_unscaled(toy, tm
 
     for ours, theirs in zip(weights("a", True).parameters(), weights("b", False).parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+class Masked(TinyNet):
+    """A network with a constant of −∞ in its state, as timm's gemma4_vit_167m has."""
+
+    def __init__(self, **others) -> None:
+        super().__init__(**others)
+        self.register_buffer("mask", torch.full((2,), -torch.inf))
+
+
+def test_constants_that_are_infinite_are_no_divergence(toy, tmp_path):
+    words = [f"model._target_={__name__}.Masked", f"run_dir={tmp_path / 'run'}"]
+    job = train(toy(*words, "trainer.max_epochs=1")) / "jobs" / "train_fold0"
+    assert torch.load(job / "last.ckpt", weights_only=True)["state_dict"]["net.mask"].isinf().all()
+    spoilt = [*words[:1], f"run_dir={tmp_path / 'spoilt'}", "optimizer=sgd", "optimizer.lr=1e30"]
+    with pytest.raises(PodiumError, match="diverged"):
+        train(toy(*spoilt))
