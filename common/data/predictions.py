@@ -128,7 +128,11 @@ def ranked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
 def class_count(path: Path) -> int:
     """How many classes a table that `write` made knows; 0 where a table does not say."""
     with reading(path):
-        return int((pq.read_schema(path).metadata or {}).get(b"classes", 0))
+        return classes_of(pq.read_schema(path))
+
+
+def classes_of(schema: pa.Schema) -> int:
+    return int((schema.metadata or {}).get(b"classes", 0))
 
 
 def kept_batches(
@@ -137,7 +141,8 @@ def kept_batches(
     """What the file holds of at most 1,024 rows at a time.
 
     (those of `columns` that are there; classes int (n, M); their probabilities float32 (n, M); and, above 512 classes,
-    where the most probable comes first, the mass of all other classes float32 (n,), else None).
+    where the most probable comes first, the mass of all other classes float32 (n,), else None). Of a table without
+    rows, one piece without rows.
     """
     with reading(path):
         yield from _kept_batches(path, columns)
@@ -156,46 +161,40 @@ def _kept_batches(
         frame = batch.select(names).to_pandas()
         rows = len(frame)
         flat = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
-        if rows == 0:
-            continue
-        if len(flat) == 0 or len(flat) % rows:
+        if rows and (len(flat) == 0 or len(flat) % rows):
             raise ValueError(f"rows of probabilities differ in length ({len(flat)} values in {rows} rows)")
-        kept = flat.reshape(rows, -1)
+        width = (
+            len(flat) // rows if rows else KEPT if "others" in held else max(1, classes_of(file.schema_arrow))
+        )
+        kept = flat.reshape(rows, width)
         if "others" not in held:
             yield frame, np.broadcast_to(np.arange(kept.shape[1]), kept.shape), kept, None
             continue
-        classes = batch.column("classes").flatten().to_numpy(zero_copy_only=False).reshape(rows, -1)
+        classes = batch.column("classes").flatten().to_numpy(zero_copy_only=False).reshape(rows, width)
         yield frame, classes, kept, batch.column("others").to_numpy()
 
 
 def _pieces(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """At most 1,024 rows at a time. One call for all row groups would hold every one of them until the last is read."""
+    if not file.metadata.num_rows:
+        yield pa.RecordBatch.from_pylist([], schema=file.schema_arrow).select(columns)
     for group in range(file.num_row_groups):
         yield from file.iter_batches(ROWS, row_groups=[group], columns=columns)
 
 
 def read(path: Path, exact: bool = False) -> tuple[pd.DataFrame, np.ndarray]:
     """All rows at once: (columns id, label and, if there, fold; probabilities float32 (N, K)), as `batches`."""
-    frames: list[pd.DataFrame] = []
-    rows = [np.empty((0, class_count(path)), np.float32)]
-    for frame, piece in batches(path, exact):
-        frames.append(frame)
-        rows.append(piece)
-    if not frames:
-        return NOTHING[["id", "label"]].astype({"label": np.int64}), rows[0]
-    return pd.concat(frames, ignore_index=True), np.concatenate(rows[1:])
+    frames, rows = zip(*batches(path, exact), strict=True)
+    return pd.concat(frames, ignore_index=True), np.concatenate(rows)
 
 
 def read_top(path: Path) -> pd.DataFrame:
     """Columns id, label, predicted (most probable class, int64), probability (of that class, in [0, 1])."""
-    pieces = [NOTHING]
+    pieces = []
     for frame, classes, kept, _ in kept_batches(path, ("id", "label")):
         predicted, probability = most_probable(classes, kept)
         pieces.append(frame.assign(predicted=predicted, probability=probability.astype(np.float64)))
-    return pd.concat(pieces[1:] or pieces, ignore_index=True)
-
-
-NOTHING = pd.DataFrame({"id": [], "label": [], "predicted": [], "probability": []})
+    return pd.concat(pieces, ignore_index=True)
 
 
 def most_probable(classes: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -143,6 +143,10 @@ def _of_classes(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
     """The pictures whose class the models know, with its label there: stages may have classes of their own."""
     label_of = {name: label for label, name in enumerate(class_names)}
     known = table[table["class"].isin(label_of)]
+    if not len(known):
+        raise PodiumError(
+            f"none of the {len(table)} pictures is of a class that the models know: name others by INPUT=<folder>"
+        )
     if len(known) < len(table):
         print(f"{len(table) - len(known)} pictures are of classes that the models do not know, and left out")
     return known.assign(label=known["class"].map(label_of)).reset_index(drop=True)

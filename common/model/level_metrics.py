@@ -43,7 +43,7 @@ class LevelMetrics(Metric):
         self.images += len(labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """Metric name → share in [0, 1]."""
+        """Metric name → share in [0, 1]; NaN without pictures."""
         return dict(zip(self.names, self._shares(), strict=True))
 
     def take(self) -> dict[str, float]:
@@ -54,4 +54,4 @@ class LevelMetrics(Metric):
         return found
 
     def _shares(self) -> Tensor:
-        return torch.cat([self.right, self.agreeing]) / self.images.clamp_min(1)
+        return torch.cat([self.right, self.agreeing]) / self.images

@@ -32,6 +32,7 @@ def level_scores(
     """Level above → `top1` and the scores of `long_tail_scores`, where the parent of the leaf predicted is predicted.
 
     It is predicted as confidently as the leaf: what is said of a picture is one leaf, and its ancestors follow.
+    Without images all are NaN.
 
     labels, predicted, confidences: of the leaves, as above. levels: level → parent of each leaf class, K numbers.
     """
@@ -40,7 +41,7 @@ def level_scores(
         parent = np.asarray(parents)
         right, said = parent[labels], parent[predicted]
         scores = long_tail_scores(right, said, confidences, int(parent.max()) + 1)
-        found[level] = {"top1": float((right == said).mean()), **scores}
+        found[level] = {"top1": float((right == said).mean()) if len(labels) else float("nan"), **scores}
     return found
 
 

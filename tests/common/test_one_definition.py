@@ -3,6 +3,8 @@
 import copy
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -10,10 +12,14 @@ from sklearn.metrics import log_loss as by_sklearn
 from sklearn.metrics import top_k_accuracy_score
 
 from common.data import predictions
+from common.deliver.evaluate import _of_classes
+from common.errors import PodiumError
 from common.model.backbones import efficientnet, timm_model
 from common.model.classifier import ImageClassifier
 from common.model.heads import ConvHead, DenseHead, LinearHead, end_in_float32
+from common.model.level_metrics import LevelMetrics
 from common.model.long_tail_metrics import LongTailMetrics
+from common.model.long_tail_scores import level_scores
 from common.model.mean_ap import MeanAveragePrecision
 from common.model.metrics import TopK, ValidationMetrics
 from common.run import out_of_fold, outcome
@@ -183,3 +189,40 @@ def test_a_classifier_ends_so_in_training_and_predicting():
     with torch.autocast("cpu", torch.bfloat16):
         assert module(torch.rand(4, 1, 16, 16)).dtype == torch.float32
         assert copy.deepcopy(module)(torch.rand(4, 1, 16, 16)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("classes", [6, 600])
+def test_tables_made_of_empty_tables_are_empty_tables(classes, tmp_path):
+    """They know their classes, are written whole, and score no number."""
+    names, parts = list(map(str, range(classes))), [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for part in parts:
+        predictions.write(part, [], np.empty(0, np.int64), np.empty((0, classes), np.float32))
+    outcome._write_mean(tmp_path / "mean.parquet", parts)
+    predictions.write(tmp_path / "joined.parquet", [], np.empty(0, np.int64), out_of_fold._rows(parts))
+    for name in ("mean", "joined"):
+        assert predictions.class_count(tmp_path / f"{name}.parquet") == classes
+        assert predictions.read(tmp_path / f"{name}.parquet", exact=True)[1].shape == (0, classes)
+        assert score_file(tmp_path / f"{name}.parquet", names)["loss"] is None
+    assert list(judgements(parts[0])) == ["id", "label", "predicted", "probability", "own"]
+    assert list(out_of_fold._head(parts[0])) == ["id", "label"]
+
+
+def test_levels_without_pictures_have_no_number(recwarn):
+    metrics = LevelMetrics({"above": torch.tensor([0, 0, 1])})
+    assert all(value.isnan() for value in metrics.compute().values())
+    none = np.empty(0, np.int64)
+    found = level_scores(none, none, np.empty(0), {"above": [0, 0, 1]})["above"]
+    assert all(np.isnan(value) for value in found.values())
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
+
+
+def test_an_empty_table_that_does_not_say_its_classes_scores_no_number(tmp_path):
+    columns = {"id": pa.string(), "label": pa.int64(), "probabilities": pa.list_(pa.float32())}
+    pq.write_table(pa.schema(columns).empty_table(), tmp_path / "empty.parquet")
+    assert score_file(tmp_path / "empty.parquet", ["a", "b"])["top1"] is None
+    assert len(predictions.read_top(tmp_path / "empty.parquet")) == 0
+
+
+def test_evaluating_only_classes_that_the_models_do_not_know_is_refused():
+    with pytest.raises(PodiumError, match=r"none of the 1 pictures .* INPUT="):
+        _of_classes(pd.DataFrame({"id": ["1"], "class": ["c"]}), ["a", "b"])
