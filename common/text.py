@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def printable(text: object, lines: bool = False) -> str:
 def utf8(name: str) -> str:
     """A file's name as text that can be written anywhere: bytes that are not UTF-8 become `\\xff` and the like."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def nfc(name: str) -> str:
+    """A name as it is compared: macOS writes é as e and an accent (NFD), others as one character (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def console(**options: Any) -> "Console":

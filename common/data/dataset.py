@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.data.pixels import Packed, Pixels, Unread
+from common.data.pixels import Packed, Pixels, Refitted, Unread
 from common.data.randomness import view_key
 
 Image = np.ndarray
@@ -30,7 +30,7 @@ class Images(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        pixels: Pixels | Packed | Unread,
+        pixels: Pixels | Packed | Refitted | Unread,
         labels: np.ndarray,
         fit: Callable[[Image], Image] | None,
         view: Callable[[Image, int], Image] | None,

@@ -10,6 +10,7 @@ from PIL import TiffImagePlugin
 
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # what it says of damaged files, we say
 
+PNG = b"\x89PNG\r\n\x1a\n"
 HEAD = 2**20  # bytes of a file among which its size stands, as good as always
 
 
@@ -21,6 +22,11 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     with suppress(IndexError, struct.error, SyntaxError, KeyError, TypeError, ValueError):
         return next((size(data) for magic, size in _FORMATS if re.match(magic, data, re.DOTALL)), None)
     return None
+
+
+def is_known(data: bytes) -> bool:
+    """Whether it begins as one of these formats does."""
+    return any(re.match(magic, data, re.DOTALL) for magic, _ in _FORMATS)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -62,12 +68,22 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     return height & 0x3FFF, width & 0x3FFF
 
 
-def _tiff(data: bytes) -> tuple[int, int]:
+def is_tiff(data: bytes) -> bool:
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def tiff_tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags of a TIFF's first picture, by their numbers. Raises what Pillow raises of a damaged one."""
     directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
     stream = BytesIO(data)
     stream.seek(directory.next)
     directory.load(stream)
-    return directory[TiffImagePlugin.IMAGELENGTH], directory[TiffImagePlugin.IMAGEWIDTH]
+    return directory
+
+
+def _tiff(data: bytes) -> tuple[int, int]:
+    tags = tiff_tags(data)
+    return tags[TiffImagePlugin.IMAGELENGTH], tags[TiffImagePlugin.IMAGEWIDTH]
 
 
 def _pnm(data: bytes) -> tuple[int, int]:

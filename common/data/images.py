@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from common.build import build
-from common.data.image_size import HEAD, image_size, jpeg_size
+from common.data.formats import ORIENTATION, by_pillow, foreign, is_deep, is_transparent, orientation
+from common.data.image_size import HEAD, image_size, is_tiff, jpeg_size, tiff_tags
 from common.data.raw import Raw
 from common.errors import PodiumError
 from common.text import printable, utf8
 
 Image = NDArray[np.uint8]  # (H, W, C), RGB or grey
 MAX_PIXELS = 180_000_000  # of a picture, unless data.max_pixels says otherwise: 540 MB in colour
-PNG = b"\x89PNG\r\n\x1a\n"
-ORIENTATION = 0x0112  # the EXIF tag
 _ESCAPED = re.compile(r"[\udc80-\udcff]|\\x[89a-f][0-9a-f]")  # of a name that is not UTF-8, see `utf8`
 NO_PICTURE = "cannot be decoded: cut short, damaged or not a picture"
 STRIP = 64  # rows of a transparent picture that are laid on white at a time
@@ -87,43 +86,88 @@ def decode(
         below what is needed: several times faster, and as good as shrinking by area.
     max_pixels: of which a larger picture is refused by its header, before memory is taken for it.
 
-    The EXIF orientation of JPEG, PNG, WebP and TIFF is applied. A transparent PNG, WebP or GIF is laid on white.
-    16 bits become 8 by their high byte. The first frame of an animation counts.
+    What EXIF, XMP or, of AVIF, its own boxes say of the orientation is applied. Transparency is laid on white. 16 bits
+    become 8 by their high byte, floats from 0 to 1 become 0 to 255. Of several frames or pages the first counts.
 
     Raises ImageError(name, reason) if the data are empty, cut short (a JPEG without its end marker too), not a picture
-    or too large. Damage inside a complete file (flipped bits) goes unnoticed, as in every decoder.
+    or too large; and for floats beyond 0 to 1 and whole numbers of 32 bits, which could mean anything. Damage inside a
+    complete file (flipped bits) goes unnoticed, as in every decoder.
     """
     if channels not in (1, 3):
         raise PodiumError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
     if not data:
         raise ImageError(name, "the file is empty")
     size = image_size(data)
-    if size is None:
-        raise ImageError(name, NO_PICTURE)
+    if size is None or foreign(data):
+        raise ImageError(name, foreign(data, os.path.splitext(name)[1].lower()) or NO_PICTURE)
     _check_size(size, max_pixels, name)
-    transparent = _may_be_transparent(data)
-    if transparent:
-        flags = cv2.IMREAD_UNCHANGED
-    elif at_least is not None:
-        flags = _REDUCED[channels][_reduction(data, at_least)]
-    else:
-        flags = _REDUCED[channels][1]
-    turned = transparent or _is_webp(data)  # by us, as OpenCV turns neither
-    if turned and not transparent:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = _decoded(data, channels, at_least, name, max_pixels)
     except cv2.error as error:  # more pixels than OpenCV allows (2^30), or a broken header
         raise ImageError(name, f"cannot be decoded ({error.err or error.msg})") from error
+    return image.reshape(*image.shape[:2], channels)
+
+
+def _decoded(data: bytes, channels: int, at_least: tuple[int, int] | None, name: str, max_pixels: int) -> Any:
+    """uint8 (H, W) or (H, W, 3), as it is to be seen."""
+    tiff = is_tiff(data)
+    if is_transparent(data):
+        if by_pillow(data):
+            image = _on_white(_bgra(data, name, max_pixels), channels)
+            return image if tiff else _upright(image, orientation(data))
+        return _upright(_on_white(_opencv(data, cv2.IMREAD_UNCHANGED, name), channels), orientation(data))
+    if is_deep(data):
+        image = _of_eight_bits(_opencv(data, cv2.IMREAD_UNCHANGED, name), name)
+        if image.ndim == 2 and channels == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+        elif image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)
+    else:
+        read = 3 if data.startswith(b"P7") else channels  # of PAM OpenCV's grey takes red for blue
+        flags = _REDUCED[read][1 if at_least is None else _reduction(data, at_least)]
+        image = _opencv(data, flags | cv2.IMREAD_IGNORE_ORIENTATION, name)
+        if read == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)
+    if tiff and ORIENTATION in tiff_tags(data):  # by which OpenCV turns it, whatever it is told
+        return image
+    return _upright(image, orientation(data))
+
+
+def _opencv(data: bytes, flags: int, name: str) -> Any:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ImageError(name, NO_PICTURE)
-    if transparent:
-        image = _on_white(image, channels)
-    elif channels == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    if turned:
-        image = _upright(image, orientation(data))
-    return image.reshape(*image.shape[:2], channels)
+    return image
+
+
+def _bgra(data: bytes, name: str, max_pixels: int) -> Any:
+    """uint8 (H, W, 4), by Pillow, which turns TIFFs."""
+    try:
+        with Pillow.open(io.BytesIO(data), formats=("TIFF", "AVIF", "JPEG2000")) as picture:
+            _check_size(picture.size[::-1], max_pixels, name)
+            image = np.asarray(picture.convert("RGBA"))
+    except PodiumError:
+        raise
+    except Exception as error:  # each format's reader has its own
+        raise ImageError(name, NO_PICTURE) from error
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA)
+
+
+def _of_eight_bits(image: Any, name: str) -> Any:
+    """Floats from 0 to 1 as uint8, 0 to 255. Others could be anything: depths, heights, light without bounds."""
+    if image.dtype.kind != "f":
+        raise ImageError(
+            name, f"its pixels are whole numbers of {8 * image.itemsize} bits: save it with 8 or 16"
+        )
+    if image.ndim == 3 and image.shape[2] != 3:
+        raise ImageError(name, f"its pixels are {image.shape[2]} floats each: save it with 8 or 16 bits")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 1.001):  # NaN, too
+        raise ImageError(
+            name,
+            f"its pixels are floats from {low:g} to {high:g}: scale them to 0 to 1, or save it with 8 bits",
+        )
+    return (image * 255).round().clip(0, 255).astype(np.uint8)
 
 
 def _check_size(size: tuple[int, int] | None, max_pixels: int, name: str) -> None:
@@ -273,32 +317,6 @@ def _reduction(data: bytes, at_least: tuple[int, int]) -> int:
     return next((factor for factor in (8, 4, 2) if min(size) >= factor * max(at_least)), 1)
 
 
-def _may_be_transparent(data: bytes) -> bool:
-    """Whether a PNG, WebP or GIF declares an alpha channel or a transparent colour."""
-    if data.startswith(PNG):
-        return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
-    if _is_webp(data):
-        alpha_bit = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
-        return alpha_bit is not None and len(data) > alpha_bit and bool(data[alpha_bit] & 0x10)
-    return data[:3] == b"GIF"
-
-
-def _is_webp(data: bytes) -> bool:
-    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-
-
-def orientation(data: bytes) -> int:
-    """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; 1 where it says none, or none that can be read."""
-    # Pillow would decode a PNG to look behind its pixels, where there is mostly nothing.
-    if not any(name in data for name in (b"Exif", b"eXIf", b"EXIF")):
-        return 1
-    try:
-        with Pillow.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as header:
-            return int(header.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged metadata, of many kinds; the pixels have been decoded
-        return 1
-
-
 def _upright(image: Any, how: int) -> Any:
     """A picture as its EXIF orientation says that it is to be seen: of the transpose from 5 on, then mirrored."""
     if how in (5, 6, 7, 8):
@@ -308,13 +326,6 @@ def _upright(image: Any, how: int) -> Any:
     if how in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def bytes_of_pixel(data: bytes) -> int:
-    """Bytes that `decode` holds of each pixel before it is done: 3, where there may be transparency 4, of 16 bits 8."""
-    if not _may_be_transparent(data):
-        return 3
-    return 8 if data.startswith(PNG) and data[24:25] == b"\x10" else 4
 
 
 def _on_white(image: Any, channels: int) -> Any:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from common.activity import Activity, counted
 from common.build import build
 from common.config.schema import at_least, one_of
+from common.data import overview
 from common.data.copies import Copies, placed
 from common.data.corrections import apply_corrections, read_corrections
 from common.data.dataset import Images, whole
@@ -274,6 +275,8 @@ class ImageData(pl.LightningDataModule):
         table = self._divided(table, stored)
         self._report_straddling(table)
         self._check_classes(table)
+        if stored.own is None:
+            self._say_what_it_is(table)
         self.table = table
         # kept, since the learning rate of every step asks how long an epoch is
         self._rows = {part: np.flatnonzero(member) for part, member in self._members(table).items()}
@@ -287,7 +290,11 @@ class ImageData(pl.LightningDataModule):
         self._save_split(stored)
         fits = None if self.image_view is None else partial(fit_to, preprocessing=self.preprocessing)
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
-        self.valid_images = Images(self.pixels, labels, fits, None, self.seed)
+        seen = self.pixels
+        if fits is not None:  # reduced before they were decoded, or not, otherwise than training's
+            held_out = np.concatenate([self._rows[part] for part in HELD_OUT])
+            seen = self.store.as_predicted(table, np.unique(held_out))
+        self.valid_images = Images(seen, labels, None, None, self.seed)
 
     def _divided(self, table: pd.DataFrame, stored: StoredSplit) -> pd.DataFrame:
         """The table with part and fold of each record; copies go where their originals do."""
@@ -491,7 +498,11 @@ class ImageData(pl.LightningDataModule):
                 raise PodiumError(
                     f"{self.root}: no image is left in the {part} part ({len(table)} images, "
                     + (f"data.valid={self.shares['valid']})" if self.fold is None else f"fold {self.fold})")
-                    + ("; the split that is given has none there" if self.stored_split is not None else "")
+                    + (
+                        "; the split that is given has none there"
+                        if self.stored_split is not None
+                        else ": add pictures, some of each class, or raise data.valid"
+                    )
                 )
         present = set(
             table.loc[table["part"] == "train", "label"]
@@ -505,6 +516,15 @@ class ImageData(pl.LightningDataModule):
                 f"«{printable(missing[0])}»: "
                 "add pictures of them, or take them off the list of classes"
             )
+
+    @rank_zero_only
+    def _say_what_it_is(self, table: pd.DataFrame) -> None:
+        for line in overview.classes(table, self.class_names):
+            print(line, flush=True)
+        with Activity("looking for equal pictures"):
+            said = overview.list_equal(table, self.class_names, self.folder / "equal_pictures.csv")
+        if said is not None:
+            print(said, flush=True)
 
     @rank_zero_only
     def _report_bad(self, bad: list[ImageError], total: int) -> None:

@@ -123,6 +123,33 @@ class Unread:
         return np.stack([self[index] for index in indices])
 
 
+class Refitted:
+    """N images of one shape: some are held, the others are read whenever they are asked for.
+
+    Args:
+        picture: reads the image of a row, uint8 (H, W, C).
+        count: N.
+        rows: those that are held, int64; those of them that cannot be read are not.
+    """
+
+    def __init__(self, picture: Callable[[int], np.ndarray], count: int, rows: np.ndarray) -> None:
+        self.picture = picture
+        self._held, at, _ = decode(rows.tolist(), picture)
+        self._place = np.full(count, -1)
+        self._place[rows[at]] = np.arange(len(at))
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        place = self._place[index]
+        return self.picture(int(index)) if place < 0 else self._held[place]
+
+    def stack(self, indices: Sequence[int]) -> np.ndarray:
+        """Copies of images as uint8 (B, H, W, C)."""
+        return np.stack([self[index] for index in indices])
+
+
 def decode_within(
     most: int, count: int, picture: Callable[[int], np.ndarray], reduced: Callable[[int], np.ndarray]
 ) -> tuple[Pixels | Unread, np.ndarray, list[ImageError]]:

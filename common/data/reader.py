@@ -9,8 +9,8 @@ import numpy as np
 
 from common.activity import Activity
 from common.data.attempts import THREADS, results, submit
+from common.data.found import images_below
 from common.data.images import ImageError, fit_to, max_pixels, needed, read
-from common.data.records import images_below
 from common.errors import PodiumError
 
 LARGEST = 1 << 30  # bytes of a batch

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.found import Found, is_data, pictures_below, tell
 from common.data.images import ImageError
 from common.errors import PodiumError
-from common.text import printable, utf8
+from common.text import nfc, printable, utf8
 
 COLUMNS = ["id", "path", "label", "group", "source"]
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def records(
@@ -25,7 +25,7 @@ def records(
 
     A name that is not UTF-8 is written as `utf8` writes it: no such file is found, and `read` says why.
     """
-    ids = [utf8(path.relative_to(root).as_posix()) for path in paths]
+    ids = [image_id(path, root) for path in paths]
     table = pd.DataFrame(
         {"id": ids, "path": [utf8(str(path)) for path in paths], "label": labels, "group": ids, "source": ""}
     )
@@ -38,28 +38,14 @@ def records(
     return table if keep_order else table.sort_values("id", ignore_index=True)
 
 
+def image_id(path: Path, root: Path) -> str:
+    """What a picture is called wherever it lies: its path below `root`, with `/`, as UTF-8 in NFC."""
+    return nfc(utf8(path.relative_to(root).as_posix()))
+
+
 def bad_table(errors: list[ImageError]) -> pd.DataFrame:
     """Columns path and reason, as `bad_images.csv` lists them."""
     return pd.DataFrame([(error.path, error.reason) for error in errors], columns=["path", "reason"])
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted, hidden files and folders left out."""
-    return files_below(folder, SUFFIXES)
-
-
-def files_below(folder: Path, suffixes: set[str]) -> list[Path]:
-    """Every file below `folder` with one of these suffixes (lower case), sorted, hidden ones left out.
-
-    Names that are not UTF-8 are given as `utf8` writes them, so that such a file is named as one that cannot be read.
-    """
-    return sorted(
-        Path(utf8(str(path)))
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
 
 
 def class_folders(
@@ -68,7 +54,8 @@ def class_folders(
     """Records of `root/<class name>/**/<image>` and the class names.
 
     `class_names` fixes the order of the labels; without it the folders' names, sorted, are the classes. A name with a
-    slash is a folder within a folder. Ids are relative to `base`, by default `root`.
+    slash is a folder within a folder. Ids are relative to `base`, by default `root`. Names are compared and given as
+    NFC. What is left aside is printed.
 
     Raises PodiumError for a missing root, a folder that is no known class and, unless `allow_empty`, a class
     without images.
@@ -77,14 +64,16 @@ def class_folders(
         raise PodiumError(
             f"{root} is not a folder: expected one folder per class in it, with that class's images"
         )
-    deep = max((name.count("/") for name in class_names or ()), default=0)
-    found = {
-        path.relative_to(root).as_posix(): path for path in sorted(root.glob("/".join("*" * (deep + 1))))
-    }
-    folders = {name: path for name, path in found.items() if path.is_dir() and not name.startswith(".")}
-    if strange := next((name for name in folders if name != utf8(name)), None):
-        raise PodiumError(f"{root}: the folder «{printable(utf8(strange))}» is not UTF-8: rename it")
-    names = list(class_names) if class_names is not None else list(folders)
+    names = None if class_names is None else [nfc(name) for name in class_names]
+    deep = max((name.count("/") for name in names or ()), default=0)
+    folders: dict[str, list[Path]] = {}
+    for path in sorted(root.glob("/".join("*" * (deep + 1)))):
+        name = path.relative_to(root).as_posix()
+        if path.is_dir() and all(map(is_data, path.relative_to(root).parts)):
+            if name != utf8(name):
+                raise PodiumError(f"{root}: the folder «{printable(utf8(name))}» is not UTF-8: rename it")
+            folders.setdefault(nfc(name), []).append(path)
+    names = sorted(folders) if names is None else names
     if not names:
         raise PodiumError(f"{root} holds no class folders: expected {root}/<class name>/<image>.jpg")
     unknown = [name for name in folders if name not in set(names)]
@@ -93,17 +82,20 @@ def class_folders(
             f"{root}: {len(unknown)} folders are not among the {len(names)} known classes, "
             f"the first is «{printable(unknown[0])}»"
         )
-    label_of = {name: label for label, name in enumerate(names)}
-    images = {name: images_below(folder) for name, folder in folders.items()}
     if not folders:
         raise PodiumError(f"{root} holds no class folders: expected {root}/{names[0]}/<image>.jpg and so on")
-    empty = [name for name in names if not images.get(name)]
+    label_of = {name: label for label, name in enumerate(names)}
+    found = {name: sum(map(pictures_below, paths), Found()) for name, paths in folders.items()}
+    everything = sum(found.values(), Found())
+    tell(root, everything)
+    empty = [name for name in names if name not in found or not found[name].pictures]
     if empty and (len(empty) == len(names) or not allow_empty):
+        aside = everything.left_aside()
         raise PodiumError(
             f"{root}: {len(empty)} of {len(names)} classes have no images ({_some(empty)}): "
-            "add images to these folders, or take the classes out"
+            "add images to these folders, or take the classes out" + f". Left aside: {aside}" * bool(aside)
         )
-    pairs = [(path, label_of[name]) for name in names for path in images.get(name, [])]
+    pairs = [(path, label_of[name]) for name in names if name in found for path in found[name].pictures]
     return records(base or root, [path for path, _ in pairs], [label for _, label in pairs]), names
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from common.data import pixels
 from common.data.images import Image, ImageError, fit_to, needed
 from common.data.pack import Pack
-from common.data.pixels import Packed, Pixels, Unread
+from common.data.pixels import Packed, Pixels, Refitted, Unread
 
 VIEWED = 2  # times the model's size that image views see at least, where pictures are too many for memory
 
@@ -51,6 +51,12 @@ class Store:
         found = pixels.decode(range(len(table)), self._fitted(table))
         self._say_where(len(found[0]), "memory")
         return found
+
+    def as_predicted(self, table: pd.DataFrame, rows: np.ndarray) -> Refitted:
+        """The pictures as `predict` makes them, where those in `take` are as they are; `rows` are held if they fit."""
+        each = int(np.prod(self.preprocessing["size"])) * self.preprocessing["channels"]
+        held = rows if len(rows) * each <= self.in_memory_bytes else rows[:0]
+        return Refitted(self._fitted(table), len(table), held)
 
     def pack(self, table: pd.DataFrame) -> tuple[Path, list[ImageError]]:
         """The pack that has every picture of the table, each pixel checked, and the errors of those that it has not."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.found import images_below
 from common.data.predictions import read_top
-from common.data.records import images_below
 from common.errors import PodiumError
 
 PREFIX = "unlabelled/"  # of these pictures' ids, so that they cannot be mistaken for labelled ones

@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 from common.config.compose import Composed
 from common.config.configure import check_root
 from common.config.own import FOLDER_DATA, VIEWS, Facts
+from common.data.found import pictures_below
 from common.data.kind import share_of_strokes
-from common.data.records import images_below
+from common.data.layout import layout
 from common.errors import PodiumError
 from common.packages import MAY_INSTALL, install_extra, installed
 from common.run import folder
@@ -61,11 +62,7 @@ def settle(
     if root is None:  # `train` says so
         return Facts()
     check_root(root)
-    if not any(child.is_dir() for child in _train_folder(root).iterdir()):
-        raise PodiumError(
-            f"data.root: {_train_folder(root)} has no folders in it: expected <class name>/<image>.jpg there; "
-            "name another by DATA=<folder>"
-        )
+    train = layout(Path(root)).train
     if "size" in composed.open:
         height, width = config["data"]["size"]
         file = composed.sources["data.size"]
@@ -80,7 +77,7 @@ def settle(
             + ", from scratch: NEW=1 asks for pretrained weights" * scratch
         )
         return facts
-    views = _views(Path(root), say) if "views" in composed.open else Facts.views
+    views = _views(train, say) if "views" in composed.open else Facts.views
     if "weights" not in composed.open:
         return Facts(views=views)
     pretrained = weights(say)
@@ -120,9 +117,9 @@ def _candidates(config: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
         yield from ((run, False) for run in runs if not folder.is_done(run))
 
 
-def _views(root: Path, say: Say) -> str:
+def _views(train: Path, say: Say) -> str:
     """The option of conf/views for these pictures."""
-    share = share_of_strokes(images_below(_train_folder(root)))
+    share = share_of_strokes(pictures_below(train).pictures)
     if share is None:
         return Facts.views
     if share >= SURE:
@@ -144,12 +141,6 @@ def _views(root: Path, say: Say) -> str:
         f"views={views}: {found} ({100 * share:.0f} % of the pictures look like strokes); {others} changes that"
     )
     return views
-
-
-def _train_folder(root: str | Path) -> Path:
-    """Where class folders are, as FolderData reads them."""
-    train = Path(root, "train")
-    return train if train.is_dir() else Path(root)
 
 
 def get_weights(say: Say) -> bool:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from common.data.found import images_below
 from common.data.module import ImageData
-from common.data.records import images_below, records
+from common.data.records import records
 from common.data.reliable import repeats
 from common.data.spreadsheet import to_csv
 from common.data.stored_split import StoredSplit

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.found import images_below
 from common.data.module import ImageData
-from common.data.records import class_folders, images_below, records
+from common.data.records import class_folders, records
 from common.errors import PodiumError
 from competitions.calligraphy.sample import write_sample
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 
+from common.data.found import images_below
 from common.data.module import ImageData
-from common.data.records import images_below, records
+from common.data.records import records
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from competitions.garbage.labels import RULE, Fault, groups, read_labels, read_rule

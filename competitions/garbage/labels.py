@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.records import SUFFIXES
+from common.data.formats import SUFFIXES
 from common.errors import PodiumError
 from common.text import utf8
 

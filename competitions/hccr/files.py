@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from common.data.archive import unzip
+from common.data.found import files_below
 from common.data.raw import Raw
-from common.data.records import files_below
 from common.errors import PodiumError
 from common.files import made
 from common.run.folder import DATA, lock

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from common.data.found import images_below
 from common.data.images import read
 from common.data.module import ImageData
-from common.data.records import class_folders, images_below, records
+from common.data.records import class_folders, records
 from common.data.spreadsheet import read_csv
 from common.data.unlabelled import PREFIX
 from common.errors import PodiumError

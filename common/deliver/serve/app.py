@@ -10,12 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from common.data.formats import TYPES
 from common.deliver.page.routes import add_page
 from common.deliver.serve.contract import Contract, contract_of
 from common.deliver.serve.hosts import Hosts
 from common.deliver.serve.limits import Limits
 from common.deliver.serve.metrics import Measured
-from common.deliver.serve.pictures import TYPES
 from common.deliver.serve.refused import Refused, State
 from common.deliver.serve.replies import Health, Info, Predictions, Problem
 from common.deliver.serve.served import Source
@@ -26,7 +26,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "an empty picture, a broken form"},
     408: {"model": Problem, "description": "the upload takes too long"},
     413: {"model": Problem, "description": "too many bytes or pixels"},
-    415: {"model": Problem, "description": "no picture, one of another format, or an animated one"},
+    415: {"model": Problem, "description": "no picture, or one of another format"},
     422: {"model": Problem, "description": "a damaged picture, or a wrong field or parameter"},
     503: {"model": Problem, "description": "not now: too busy, still loading, or stopped"},
 }

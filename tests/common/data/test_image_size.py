@@ -7,18 +7,21 @@ import cv2
 import numpy as np
 import pytest
 
+from common.data.found import images_below
 from common.data.image_size import image_size
 from common.data.images import ImageError, decode, read
 from common.data.raw import Raw
 from common.data.reader import predicted
-from common.data.records import images_below, records
+from common.data.records import records
 
 FORMATS = ["jpg", "png", "bmp", "webp", "tif", "gif", "ppm", "pam", "hdr", "pfm", "ras", "jp2", "avif"]
 
 
 def encoded(ext: str, height: int = 37, width: int = 53) -> bytes:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    return cv2.imencode(f".{ext}", image.astype(np.float32) if ext in ("hdr", "pfm") else image)[1].tobytes()
+    return cv2.imencode(f".{ext}", image.astype(np.float32) / 255 if ext in ("hdr", "pfm") else image)[
+        1
+    ].tobytes()
 
 
 @pytest.mark.parametrize("ext", FORMATS)

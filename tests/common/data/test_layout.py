@@ -1,0 +1,117 @@
+"""Folders of one's own: taken as what they are, or refused with what was seen."""
+
+import shutil
+
+import pytest
+
+from common.data.folder import FolderData
+from common.errors import PodiumError
+from tests.toys import write_images
+
+
+def lay(root, *places):
+    """Folders of four pictures each; a name with a dot is a file of text, one that ends in / an empty folder."""
+    for place in places:
+        if place.endswith("/"):
+            (root / place).mkdir(parents=True)
+        elif "." in place:
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            (root / place).write_text("id,label\n0,3\n1,2\n")
+        else:
+            write_images((root / place).parent, per_class=4, classes=[(root / place).name])
+
+
+def data_of(root):
+    views = {"image": [], "batch": {}}
+    return FolderData(root=str(root), size=[8, 8], folder=str(root.parent / "run"), seed=0, views=views)
+
+
+TAKEN = {  # places → (training, validation, score, test) folders of pictures
+    ("a", "b"): ("a b", "", "", None),
+    ("train/a", "train/b", "val/a", "val/b"): ("train/a train/b", "val/a val/b", "", None),
+    ("train/a", "train/b", "val/a", "val/b", "test/a", "test/b"): (
+        "train/a train/b", "val/a val/b", "test/a test/b", "test/a test/b",
+    ),
+    ("train/a", "train/b", "test"): ("train/a train/b", "", "", "test"),
+    ("training/a", "training/b", "validation/a", "validation/b"): (
+        "training/a training/b", "validation/a validation/b", "", None,
+    ),
+    ("Train2017/a", "Train2017/b", "Test_images"): ("Train2017/a Train2017/b", "", "", "Test_images"),
+    ("archive/a", "archive/b"): ("archive/a archive/b", "", "", None),
+    ("archive/train/a", "archive/train/b", "archive/test/x"): (
+        "archive/train/a archive/train/b", "", "", "archive/test/x",
+    ),
+    ("train/train/a", "train/train/b", "val/val/a", "val/val/b"): (
+        "train/train/a train/train/b", "val/val/a val/val/b", "", None,
+    ),
+    ("images/a", "images/b", "test"): ("images/a images/b", "", "", "test"),
+    ("images/a", "images/b", "parts/x.txt", "images.txt"): ("images/a images/b", "", "", None),
+    ("train/a/images", "train/b/images", "val/a/images"): ("train/a/images train/b/images", "val/a/images", "", None),
+    ("bus", "car", "train"): ("bus car train", "", "", None),
+    ("a", "b", "@eaDir/a", ".thumbs", "__MACOSX/b"): ("a b", "", "", None),
+    ("train/a", "train/b", "extra"): ("train/a train/b", "", "", None),
+}  # fmt: skip
+REFUSED = {
+    ("a",): r"one class folder, «a»",
+    ("train/a",): r"one class folder, «a»",
+    (
+        "train.csv",
+        "images",
+        "test",
+        "sample_submission.csv",
+    ): r"images/ \(4 pictures\), test/ .*train\.csv.*Tables",
+    ("train.csv", "train", "test"): r"train/ \(4 pictures\).*train\.csv.*Tables",
+    ("train.csv", "train_images", "test_images"): r"train_images/ .*train\.csv",
+    ("train.csv", "a", "b"): r"train\.csv names pictures .*other labels",
+    ("training", "validation"): r"no class folders: expected",
+    ("cats", "dogs", "test"): r"test stands among class folders \(cats, dogs\)",
+    ("train/a", "train/b", "val/images"): r"val should hold the class folders of .*holds images",
+    ("train/a", "train/b", "val"): r"val should hold .*in no class folders",
+    ("train/a", "train/b", "training/a"): r"train, training could each be",
+    ("a", "b", "c/"): r"1 of 3 classes have no images \(c\)",
+    ("notes.txt",): r"holds no class folders",
+}
+
+
+@pytest.mark.parametrize("places", TAKEN, ids=" ".join)
+def test_it_is_taken_as_what_it_is(places, tmp_path):
+    lay(tmp_path / "root", *places)
+    data = data_of(tmp_path / "root")
+    table, names = data.records()
+    part = table["part"].fillna("train") if "part" in table else table["id"].map(lambda _: "train")
+    train, valid, score, test = TAKEN[places]
+    for name, folders in {"train": train, "valid": valid, "score": score}.items():
+        expected = [f"{folder}/{i}.png" for folder in folders.split() for i in range(4)]
+        assert table["id"][part == name].tolist() == sorted(expected)
+        if name != "train":
+            assert data.shares[name] == (0 if folders else {"valid": 0.1, "score": 0}[name])
+    for image, label in zip(table["id"], table["label"], strict=True):
+        assert names[label] in image.split("/")
+    if test is None:
+        with pytest.raises(PodiumError, match="no test part"):
+            data.test_records()
+    else:
+        expected = [f"{folder}/{i}.png" for folder in test.split() for i in range(4)]
+        assert data.test_records()["id"].tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("places", REFUSED, ids=" ".join)
+def test_it_is_refused_with_what_was_seen(places, tmp_path):
+    lay(tmp_path / "root", *places)
+    with pytest.raises(PodiumError, match=REFUSED[places]):
+        data_of(tmp_path / "root").records()
+
+
+def test_a_table_that_says_what_the_folders_say_does_no_harm(tmp_path, capsys):
+    lay(tmp_path, "a", "b")
+    (tmp_path / "labels.csv").write_text("file,class\na/0.png,a\nb/1.png,b\n")
+    assert len(data_of(tmp_path).records()[0]) == 8
+    assert "labels.csv is not read" in capsys.readouterr().out
+
+
+def test_pictures_beside_the_class_folders_are_counted(tmp_path, capsys):
+    lay(tmp_path / "root", "a", "b")
+    for name in ("x.png", "y.png", "z.png"):
+        shutil.copy(tmp_path / "root" / "a" / "0.png", tmp_path / "root" / name)
+    assert len(data_of(tmp_path / "root").records()[0]) == 8
+    assert "3 pictures that lie in" in capsys.readouterr().out
