@@ -192,20 +192,15 @@ def _check_table(root: Path, folder: Path) -> None:
     tables = [table for place in places for table in _tables(place)]
     if not tables:
         return
-    folder_of = {
-        path.stem: nfc(path.relative_to(folder).parts[0]) for path in pictures_below(folder).pictures
-    }
+    folders: dict[str, set[str]] = {}
+    for path in pictures_below(folder).pictures:
+        folders.setdefault(path.stem, set()).add(nfc(path.relative_to(folder).parts[0]))
     for table in tables:
+        separator = "\t" if table.suffix.lower() == ".tsv" else ","
         with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = list(
-                islice(csv.reader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","), 1, 50)
-            )
-        named = [
-            (row, folder_of[stem]) for row in rows for cell in row if (stem := Path(cell).stem) in folder_of
-        ]
-        wrong = [
-            row for row, name in named if not any(name in (nfc(cell), *Path(nfc(cell)).parts) for cell in row)
-        ]
+            rows = list(islice(csv.reader(file, delimiter=separator), 1, 50))
+        named = [(row, folders[stem]) for row in rows for cell in row if (stem := Path(cell).stem) in folders]
+        wrong = [row for row, names in named if names.isdisjoint(_words(row))]
         if wrong:
             raise PodiumError(
                 f"{table} names pictures of {folder}, such as {printable(','.join(wrong[0])[:80])}, with other labels "
@@ -213,6 +208,10 @@ def _check_table(root: Path, folder: Path) -> None:
                 "classes, or move the table out of the data where the folders are right"
             )
         once(f"{printable(table)} is not read: the classes are the folders' names")
+
+
+def _words(row: list[str]) -> list[str]:
+    return [part for cell in row for part in Path(nfc(cell)).parts]
 
 
 def _some(names: list[str]) -> str:
