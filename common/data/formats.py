@@ -120,7 +120,9 @@ def by_pillow(data: bytes) -> bool:
     """Whether it is a transparent TIFF, AVIF or JPEG 2000, whose alpha OpenCV drops or mixes in."""
     if is_tiff(data):
         tags = tiff_tags(data)
-        colours = {0: 1, 1: 1, 2: 3}.get(tags.get(262), 99)  # light or dark grey, RGB; others have no alpha
+        colours = {0: 1, 1: 1, 2: 3}.get(
+            tags.get(262, -1), 99
+        )  # light or dark grey, RGB; others have no alpha
         return tags.get(277, 1) > colours and not _is_deep(tags)
     if data[4:12] == b"ftypavif" or data[4:12] == b"ftypavis":
         return _ALPHA in data[: 2**16]

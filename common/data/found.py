@@ -13,7 +13,7 @@ from pathlib import Path
 from common.data.formats import FOREIGN, SUFFIXES, foreign
 from common.data.image_size import is_known
 from common.errors import PodiumError
-from common.text import printable, utf8
+from common.text import nfc, printable, utf8
 
 # of NAS, macOS, Windows and ext file systems; others of their kind begin with a dot
 SYSTEM = {
@@ -99,6 +99,17 @@ def files_below(folder: Path, suffixes: set[str]) -> list[Path]:
         for path, data in _files(folder)
         if data and os.path.splitext(path.name)[1].lower() in suffixes
     )
+
+
+def on_disk(path: Path) -> Path:
+    """A path that a list names, as its folders and its file are written on the disk, in whatever form of Unicode."""
+    if path.exists() or str(path).isascii():
+        return path
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        inside = {nfc(child): child for child in os.listdir(found)} if found.is_dir() else {}
+        found /= part if (found / part).exists() else inside.get(nfc(part), part)
+    return found
 
 
 def tell(folder: Path, found: Found) -> None:

@@ -25,6 +25,7 @@ from common.data.features import Features
 from common.data.folds import PARTS, divide
 from common.data.images import MAX_PIXELS, Image, ImageError, fit_to, max_pixels, read
 from common.data.pack import file_keys
+from common.data.pixels import Packed, Pixels, Refitted, Unread
 from common.data.records import bad_table
 from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
@@ -290,7 +291,7 @@ class ImageData(pl.LightningDataModule):
         self._save_split(stored)
         fits = None if self.image_view is None else partial(fit_to, preprocessing=self.preprocessing)
         self.train_images = Images(self.pixels, labels, fits, self.image_view, self.seed)
-        seen = self.pixels
+        seen: Pixels | Packed | Unread | Refitted = self.pixels
         if fits is not None:  # reduced before they were decoded, or not, otherwise than training's
             held_out = np.concatenate([self._rows[part] for part in HELD_OUT])
             seen = self.store.as_predicted(table, np.unique(held_out))

@@ -66,13 +66,18 @@ def class_folders(
         )
     names = None if class_names is None else [nfc(name) for name in class_names]
     deep = max((name.count("/") for name in names or ()), default=0)
-    folders: dict[str, list[Path]] = {}
+    folders: dict[str, Path] = {}
     for path in sorted(root.glob("/".join("*" * (deep + 1)))):
         name = path.relative_to(root).as_posix()
         if path.is_dir() and all(map(is_data, path.relative_to(root).parts)):
             if name != utf8(name):
                 raise PodiumError(f"{root}: the folder «{printable(utf8(name))}» is not UTF-8: rename it")
-            folders.setdefault(nfc(name), []).append(path)
+            if nfc(name) in folders:
+                raise PodiumError(
+                    f"{root}: two folders are called «{printable(name)}», in two forms of Unicode: put their pictures "
+                    "into one"
+                )
+            folders[nfc(name)] = path
     names = sorted(folders) if names is None else names
     if not names:
         raise PodiumError(f"{root} holds no class folders: expected {root}/<class name>/<image>.jpg")
@@ -85,7 +90,7 @@ def class_folders(
     if not folders:
         raise PodiumError(f"{root} holds no class folders: expected {root}/{names[0]}/<image>.jpg and so on")
     label_of = {name: label for label, name in enumerate(names)}
-    found = {name: sum(map(pictures_below, paths), Found()) for name, paths in folders.items()}
+    found = {name: pictures_below(path) for name, path in folders.items()}
     everything = sum(found.values(), Found())
     tell(root, everything)
     empty = [name for name in names if name not in found or not found[name].pictures]

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from common.files import written
+from common.text import nfc
 
 _FORMULA = re.compile(r"[\s'\"]*[=+\-@＝＋－＠]|[ '\"]*[\t\r\n]")
 
@@ -33,8 +34,10 @@ def to_csv(table: pd.DataFrame, path: Path, suffix: str = "partial") -> None:
 
 
 def read_csv(path: Path, **how: Any) -> pd.DataFrame:
-    """As pandas reads it, all text unescaped."""
-    return _of_text(pd.read_csv(path, **how), unescape)
+    """As pandas reads it, all text unescaped and, but for the column `path`, as NFC: names are compared so."""
+    found = _of_text(pd.read_csv(path, **how), unescape)
+    names = found.drop(columns="path", errors="ignore")
+    return found.assign(**_of_text(names, nfc).to_dict("series")) if len(names.columns) else found
 
 
 def _of_text(table: pd.DataFrame, change: Any) -> pd.DataFrame:

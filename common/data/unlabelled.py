@@ -10,6 +10,7 @@ import pandas as pd
 
 from common.data.found import images_below
 from common.data.predictions import read_top
+from common.data.records import image_id
 from common.errors import PodiumError
 
 PREFIX = "unlabelled/"  # of these pictures' ids, so that they cannot be mistaken for labelled ones
@@ -22,7 +23,7 @@ def unlabelled_records(folder: Path) -> pd.DataFrame:
     paths = images_below(folder)
     if not paths:
         raise PodiumError(f"data.unlabelled: there are no pictures below {folder}")
-    ids = [PREFIX + path.relative_to(folder).as_posix() for path in paths]
+    ids = [PREFIX + image_id(path, folder) for path in paths]
     return pd.DataFrame(
         {
             "id": ids,

@@ -18,7 +18,7 @@ from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.data.images import ImageError
 from common.data.reader import images_of
-from common.data.records import bad_table
+from common.data.records import bad_table, image_id
 from common.data.spreadsheet import to_csv
 from common.deliver.submission import Submission
 from common.errors import PodiumError, reading
@@ -138,7 +138,9 @@ def predict(options: Predict) -> Path | None:
             say(f"{left_out}; with reasons they are listed in {listed}")
     if faults:
         raise PodiumError(f"{file} would not be accepted:\n  " + "\n  ".join(faults[:10]))
-    say(f"checked: every image{' that could be read' if bad else ''} once, in order, known classes")
+    say(
+        f"checked: each of {count:,} images{' that could be read' if bad else ''} once, in order, known classes"
+    )
     return out
 
 
@@ -252,7 +254,7 @@ def _pictures(
         return own(given)
     paths = images_of(given)
     base = given if given.is_dir() else given.parent
-    return [path.relative_to(base).as_posix() for path in paths], paths
+    return [image_id(path, base) for path in paths], paths
 
 
 def _print_top_five(rows: Iterator[tuple[str, np.ndarray]], bad: list[ImageError], names: list[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from common.errors import PodiumError
+from common.text import nfc
 from competitions.aliproducts.lists import class_number
 
 Ancestors = tuple[str, ...]  # names from the root on, without the class itself
@@ -29,7 +30,9 @@ def read_tree(path: Path, known: set[int]) -> list[tuple[int, Ancestors]]:
     Raises PodiumError for what is no tree: not JSON, a name twice under one parent, a leaf that is no class, a circle.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=lambda p: _once(p, path))
+        tree = json.loads(
+            nfc(path.read_text(encoding="utf-8-sig")), object_pairs_hook=lambda p: _once(p, path)
+        )
     except OSError as error:
         raise PodiumError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.found import images_below
+from common.data.found import images_below, is_data, on_disk
 from common.data.module import ImageData
 from common.data.records import class_folders, records
 from common.errors import PodiumError
+from common.text import nfc
 from competitions.calligraphy.sample import write_sample
 
 
@@ -41,7 +42,10 @@ class CalligraphyData(ImageData):
             if (self.root / f"{part}.txt").exists():
                 lines = _lines(self.root / f"{part}.txt")
                 return records(
-                    self.root, [self.root / line for _, line in lines], [-1] * len(lines), keep_order=True
+                    self.root,
+                    [on_disk(self.root / line) for _, line in lines],
+                    [-1] * len(lines),
+                    keep_order=True,
                 )
             if images := images_below(self.root / part):
                 return records(self.root, images, [-1] * len(images))
@@ -52,7 +56,8 @@ class CalligraphyData(ImageData):
         write_sample(root, seed)
 
     def _names(self) -> list[str]:
-        return sorted(child.name for child in (self.root / "train").iterdir() if child.is_dir())
+        folders = (child.name for child in (self.root / "train").iterdir() if child.is_dir())
+        return sorted(nfc(name) for name in folders if is_data(name))
 
     def _listed(self, path: Path, part: str, names: list[str] | None) -> pd.DataFrame:
         """The images of `train.txt` or `valid.txt`, whose lines must agree with the folders and the label list."""
@@ -69,7 +74,7 @@ class CalligraphyData(ImageData):
                 raise PodiumError(
                     f"{path}:{number}: the label of {name} is {label_of[name]}, but the line says «{index}»"
                 )
-            images.append(self.root / image)
+            images.append(on_disk(self.root / image))
             labels.append(label_of[name])
         return records(self.root, images, labels).assign(part=part)
 
@@ -106,4 +111,4 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         raise PodiumError(
             f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
         ) from error
-    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [(number, nfc(line.strip())) for number, line in enumerate(lines, start=1) if line.strip()]

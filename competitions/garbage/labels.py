@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.formats import SUFFIXES
+from common.data.found import is_data, is_picture
 from common.errors import PodiumError
-from common.text import utf8
+from common.text import nfc, utf8
 
 RULE = "garbage_classify_rule.json"
 
@@ -41,7 +41,7 @@ def read_rule(path: Path) -> list[str]:
         parts = name.split("/") if isinstance(name, str) else []
         if len(parts) != 2 or not all(parts):
             raise PodiumError(f"{path}: class {key} must be «group/item», got {name!r}")
-    names = [rule[key] for key in expected]
+    names = [nfc(rule[key]) for key in expected]
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
         raise PodiumError(f"{path}: «{doubled[0]}» names more than one class")
@@ -64,8 +64,14 @@ def read_labels(folder: Path, classes: int) -> tuple[list[tuple[Path, int]], lis
     labels: dict[str, int] = {}
     contradicted: set[str] = set()
     faults: list[Fault] = []
-    pictures = {utf8(path.name) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt"):
+    pictures = {
+        nfc(utf8(path.name)): utf8(path.name)
+        for path in folder.iterdir()
+        if path.is_file() and is_data(path.name) and is_picture(path)
+    }
+    for path in sorted(
+        path for path in folder.iterdir() if path.suffix.lower() == ".txt" and is_data(path.name)
+    ):
         file = utf8(path.name)
         try:
             text = path.read_text(encoding="utf-8-sig").strip()
@@ -84,10 +90,10 @@ def read_labels(folder: Path, classes: int) -> tuple[list[tuple[Path, int]], lis
         except OSError as error:
             faults.append(Fault(file, "", f"cannot be read: {error.strerror}"))
     told = {Path(fault.file).stem for fault in faults}  # of these, their label file is listed
-    unlabelled = sorted(image for image in pictures - set(labels) if Path(image).stem not in told)
+    unlabelled = sorted(image for image in pictures.keys() - labels.keys() if Path(image).stem not in told)
     faults += [Fault(image, "", "no file labels this picture") for image in unlabelled]
     good = sorted((image, label) for image, label in labels.items() if image not in contradicted)
-    return [(folder / image, label) for image, label in good], faults
+    return [(folder / pictures[image], label) for image, label in good], faults
 
 
 def _parsed(text: str, classes: int) -> tuple[str, int]:
@@ -103,4 +109,4 @@ def _parsed(text: str, classes: int) -> tuple[str, int]:
         raise ValueError(f"the class must be a whole number, got «{label}»")
     if int(label) >= classes:
         raise ValueError(f"the class must be 0 to {classes - 1}, got {label}")
-    return image, int(label)
+    return nfc(image), int(label)

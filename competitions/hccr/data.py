@@ -1,5 +1,6 @@
 """CASIA HWDB: handwritten Chinese characters, in .gnt files as CASIA ships them."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.config.schema import above_zero
+from common.data.found import once
 from common.data.module import ImageData
 from common.data.pack import file_keys
 from common.data.raw import Raw
@@ -19,20 +21,25 @@ from competitions.hccr.files import gnt_files, pictures
 from competitions.hccr.gnt import Fault, GntIndex
 from competitions.hccr.sample import write_sample
 
-# The first that is found in a file's name, the zip's included, says what the file is for; what has none is trained on.
+# The first that a word of a file's name says, the zip's included, is what it is for; what has none is trained on.
 PARTS = {
     "unlabelled": re.compile(r"unlabell?ed"),
-    "score": re.compile(r"(?<![a-z])(tst|test)"),
-    "valid": re.compile(r"(?<![a-z])valid"),
+    "score": re.compile(r"tst|(?<!con)(?<!la)(?<!at)(?<!pro)(?<!de)(?<!ea)(?<!as)test(?!ament|imon|ify)"),
+    "valid": re.compile(r"(?<!in)valid|^val$"),
 }
+_WORD = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
+_WRITER = re.compile(
+    r"(\d+)-[a-z]\.gnt", re.IGNORECASE
+)  # 1241-c.gnt, as CASIA numbers its writers across all sets
 
 
 class HccrData(ImageData):
     """Grey pictures of single characters, of any size, in .gnt files or zips of them, anywhere below the root.
 
-    A file whose name holds «tst» or «test» is scored and never trained on; «unlabelled», or only unknown tags, is for
-    the submission; «valid» is validated; all others are trained on. Parts and folds keep writers whole: a file is a
-    writer's, and where characters come again in it, each round of them is another's.
+    A file whose name, or whose folder's or zip's, has a word with «tst» or «test» in it is scored and never trained on,
+    nor is another file of its writer; «unlabelled», or only unknown tags, is for the submission; «valid» is validated;
+    all others are trained on. Parts and folds keep writers whole: a file is a writer's, and where characters come again
+    in it, each round of them is another's. Records and writers of each part are printed.
 
     Classes are the characters that are trained on, in the order of their GB codes, or those of `lexicon`. What is
     wrong with files, and tags that are no class, is listed in `gnt_faults.csv`, beside the split.
@@ -109,6 +116,7 @@ class HccrData(ImageData):
             _part(name) if any_known else "unlabelled"
             for (name, _), any_known in zip(files, known, strict=True)
         ]
+        tested = _writers_of_tests(files, parts)
         table = pd.DataFrame(
             {
                 "id": ids,
@@ -119,7 +127,19 @@ class HccrData(ImageData):
                 "part": np.array(parts, object)[index.file],
             }
         )
-        return table, index
+        return self._without(table, tested[index.file]), index
+
+    def _without(self, table: pd.DataFrame, tested: np.ndarray) -> pd.DataFrame:
+        """The table without training's records of test writers, bool (N,), which are counted; the parts are said."""
+        left_out = tested & table["part"].isna().to_numpy()
+        if left_out.any():
+            once(
+                f"left out: {left_out.sum():,} records of writers who are in files for tests, too: never trained on"
+            )
+        table = table[~left_out]
+        for part, rows in table.groupby(table["part"].fillna("training"), sort=False):
+            once(f"{part}: {len(rows):,} records of {rows['group'].nunique():,} writers")
+        return table
 
     def _report(self, faults: list[Fault], count: int) -> None:
         """List what training cannot use; raises PodiumError where that is too much."""
@@ -161,7 +181,24 @@ def writers(files: list[tuple[str, Path]], index: GntIndex) -> list[str]:
 
 def _part(name: str) -> str | None:
     """What a file is for, by its name; None where it is trained on."""
-    return next((part for part, word in PARTS.items() if word.search(name.lower())), None)
+    words = [word.lower() for word in _WORD.findall(name)]
+    return next((part for part, said in PARTS.items() if any(map(said.search, words))), None)
+
+
+def _writers_of_tests(files: list[tuple[str, Path]], parts: list[str | None]) -> np.ndarray:
+    """Bool (files,): which are of a writer whom a file for tests has, by CASIA's number or by equal bytes."""
+    numbers = [found[1] if (found := _WRITER.fullmatch(Path(name).name)) else None for name, _ in files]
+    sizes = [path.stat().st_size for _, path in files]
+    scored = [at for at, part in enumerate(parts) if part == "score"]
+    taken, tested_sizes = {numbers[at] for at in scored} - {None}, {sizes[at] for at in scored}
+    hashes = {at: _hash(files[at][1]) for at, size in enumerate(sizes) if size in tested_sizes}
+    equal = {hashes[at] for at in scored}
+    return np.array([numbers[at] in taken or hashes.get(at) in equal for at in range(len(files))], bool)
+
+
+def _hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def _no_class(name: str) -> str:

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from common.data.archive import unzip
-from common.data.found import files_below
+from common.data.found import files_below, is_data
 from common.data.raw import Raw
 from common.errors import PodiumError
 from common.files import made
@@ -61,7 +61,11 @@ def gnt_files(source: Path, most_gb: float | None = None) -> list[tuple[str, Pat
 def _members(path: Path, most_gb: float | None) -> dict[str, Path]:
     """The files of a zip by their names in it."""
     inside = unpack(path, most_gb)
-    return {one.relative_to(inside).as_posix(): one for one in inside.rglob("*") if one.is_file()}
+    return {
+        one.relative_to(inside).as_posix(): one
+        for one in inside.rglob("*")
+        if one.is_file() and _is_gnt(one.relative_to(inside).as_posix())
+    }
 
 
 def _below(folder: PurePosixPath, name: str) -> str:
@@ -100,7 +104,7 @@ def unpack(path: Path, most_gb: float | None = None) -> Path:
         partial.mkdir(parents=True)
         print(f"unpacking {path} into {out}", flush=True)
         with made(out, partial):
-            unzip(path, partial, lambda name: PurePosixPath(name).suffix.lower() == SUFFIX, most_gb)
+            unzip(path, partial, _is_gnt, most_gb)
             partial.rename(out)
     return out
 
@@ -111,9 +115,15 @@ def _holds_gnt(path: Path) -> bool:
         return True
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(PurePosixPath(name).suffix.lower() == SUFFIX for name in archive.namelist())
+            return any(map(_is_gnt, archive.namelist()))
     except (zipfile.BadZipFile, OSError):
         return True
+
+
+def _is_gnt(name: str) -> bool:
+    """Whether this file of a zip is a .gnt, and none that a system has put there, such as __MACOSX/._1001-c.gnt."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() == SUFFIX and all(is_data(part) or part == ".." for part in path.parts)
 
 
 def _packed_or_not(source: Path) -> list[Path]:

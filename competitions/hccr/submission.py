@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from common.data.reader import images_of
+from common.data.records import image_id
 from common.deliver.submission import TopK
 from competitions.hccr.files import gnt_files, has_gnt, pictures
 from competitions.hccr.gnt import GntIndex
@@ -36,7 +37,7 @@ class HccrSubmission(TopK):
         if not has_gnt(source):
             paths = images_of(source)
             base = source if source.is_dir() else source.parent
-            return [path.relative_to(base).as_posix() for path in paths], paths
+            return [image_id(path, base) for path in paths], paths
         files = gnt_files(source)
         index = GntIndex.of([path for _, path in files])
         for fault in index.faults:

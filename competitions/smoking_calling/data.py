@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from common.data.found import images_below
+from common.data.found import images_below, is_data
 from common.data.images import read
 from common.data.module import ImageData
 from common.data.records import class_folders, records
@@ -137,7 +137,7 @@ def raw_records(root: Path) -> pd.DataFrame:
     """The contest's layout: the columns of records, `train_only` (bool) and `made_of` (ids, separated by spaces)."""
     train = root / "train" / "finalall" if (root / "train" / "finalall").is_dir() else root / "train"
     table, _ = class_folders(train, CLASSES, base=root, allow_empty=True)
-    stray = [path.name for path in train.iterdir() if path.is_file() and not path.name.startswith(".")]
+    stray = [path.name for path in train.iterdir() if path.is_file() and is_data(path.name)]
     if stray:
         raise PodiumError(f"{train}: {stray[0]} is in no class folder; expected {train}/<class>/{stray[0]}")
     table["source"] = [source_of(image) for image in table["id"]]

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from common.data import found
-from common.data.found import files_below, images_below, pictures_below
+from common.data.found import files_below, images_below, on_disk, pictures_below
 from common.data.records import class_folders
 from common.errors import PodiumError
 from tests.kinds import kinds
@@ -100,10 +100,16 @@ def test_one_name_in_two_encodings_is_one_class(tmp_path):
     assert os.path.exists(table["path"][1])  # the file keeps its name
     assert class_folders(tmp_path / "mac", [one, "bar"])[0]["label"].tolist() == [1, 0]
     assert class_folders(tmp_path / "mac", [other, "bar"])[1] == [one, "bar"]
-    with pytest.raises(PodiumError, match="listed more than once"):
+    with pytest.raises(PodiumError, match="two folders are called «café»"):
         class_folders(tmp_path / "both")
-    (tmp_path / "both" / other / "0.png").rename(tmp_path / "both" / other / "1.png")
-    assert class_folders(tmp_path / "both", [one])[0]["id"].tolist() == [f"{one}/0.png", f"{one}/1.png"]
+
+
+def test_a_listed_name_is_found_in_whatever_encoding(tmp_path):
+    one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"{other}/{other}.jpg", f"{other}/b.jpg")
+    assert on_disk(tmp_path / one / f"{one}.jpg") == tmp_path / other / f"{other}.jpg"
+    assert on_disk(tmp_path / one / "b.jpg") == tmp_path / other / "b.jpg"
+    assert on_disk(tmp_path / one / "c.jpg") == tmp_path / other / "c.jpg"
 
 
 @pytest.fixture(autouse=True)

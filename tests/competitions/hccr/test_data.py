@@ -279,3 +279,44 @@ def test_keys_of_pictures_follow_their_file_and_place(root):
     path.write_bytes(path.read_bytes() + bytes(3))
     changed = found.picture_keys(table) != keys
     assert (changed == table["id"].str.startswith("HWDB1.1trn_gnt/003").to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("folder", "part"),
+    [
+        ("gntTest", "score"), ("hwdbtest", "score"), ("HWDBTest1.1", "score"), ("Test", "score"), ("1.1tst", "score"),
+        ("testing_set", "score"), ("CASIA-HWDB1.1-tst", "score"), ("Gnt1.1TestPart1", "score"),
+        ("contest", None), ("latest", None), ("greatest_fastest", None), ("gntTrain", None), ("HWDB1.1trn", None),
+        ("hwdbValid", "valid"), ("val", "valid"), ("invalid", None), ("gntUnlabeled", "unlabelled"),
+    ],
+)  # fmt: skip
+def test_what_folders_are_for_is_told_from_words_in_any_spelling(root, folder, part, capsys):
+    write_writer(root / folder / "300-c.gnt", 300)
+    found = data(root)
+    table = found.records()[0]
+    mine = table[table["id"].str.startswith(f"{folder}/")]
+    if part == "unlabelled":
+        assert not len(mine)
+    elif part is None:
+        assert len(mine) == len(CHARACTERS) and mine["part"].isna().all()
+    else:
+        assert len(mine) == len(CHARACTERS) and set(mine["part"]) == {part}
+
+
+def test_writers_of_tests_are_never_trained_on(root, capsys):
+    (root / "more").mkdir()
+    for name in ("100-f.gnt", "by_another_name.gnt"):  # of that writer, and a copy of that file
+        (root / "more" / name).write_bytes((root / "HWDB1.1tst_gnt" / "100-c.gnt").read_bytes())
+    write_writer(root / "more" / "100.gnt", 7)  # a number that is no writer's
+    found = data(root)
+    found.setup()
+    trained = {image.split("#")[0] for image in found.table["id"][found.table["part"] != "score"]}
+    assert trained == {*(f"HWDB1.1trn_gnt/{number:03d}-c.gnt" for number in range(10)), "more/100.gnt"}
+    assert f"{2 * len(CHARACTERS)} records of writers" in capsys.readouterr().out
+
+
+def test_what_a_system_adds_to_a_zip_is_no_data(root):
+    path = zipped(root / "HWDB1.1tst_gnt")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/._100-c.gnt", b"\0\5\x16\7" + bytes(60))
+    assert [name for name, _ in gnt_files(path)] == ["100-c.gnt"]
