@@ -61,17 +61,24 @@ class StoredSplit:
         return ids.map(self.own.set_index("id")["group"])
 
     def save(self, table: pd.DataFrame, path: Path) -> None:
-        """Write the table's split, if it is new; pictures that only other stages train on keep their places.
+        """Write the split of a table with new pictures or new paths; what only other stages train on keeps its place.
 
         table: the columns of `folds.csv`.
         """
         new = set(table["id"][~table["train_only"]]) - (set() if self.own is None else set(self.own["id"]))
-        if not new and self.own is not None:
+        if not new and self.own is not None and self._lies_where_it_lay(table):
             return
         if path.exists():
             before = read_csv(path, dtype=str, keep_default_na=False)
             table = pd.concat([table[COLUMNS], before[~before["id"].isin(table["id"])]])
         to_csv(table[COLUMNS], path, str(os.getpid()))
+
+    def _lies_where_it_lay(self, table: pd.DataFrame) -> bool:
+        assert self.own is not None
+        if "path" not in self.own or table["train_only"].all():
+            return True
+        first = table[~table["train_only"]].iloc[0]
+        return bool((self.own["path"][self.own["id"] == first["id"]] == first["path"]).all())
 
 
 def _read(path: Path, *further: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from common.data import predictions
 from common.data.images import ImageError
 from common.data.records import class_folders
 from common.data.spreadsheet import to_csv
-from common.deliver.predict import OnRun, find_run, run_config
+from common.deliver.predict import OnRun, check_moved, find_run, run_config
 from common.errors import PodiumError
 from common.files import check_inside
 from common.run import folder
@@ -50,6 +50,8 @@ def evaluate(options: Evaluate) -> Path:
     if out.exists() and not out.is_dir():
         raise PodiumError(f"OUT: {out} is a file; evaluate writes several files into a folder")
     own = _held_out(run) if options.input is None else None
+    if own is not None:
+        check_moved(config)
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
     from common.run.gallery import draw_confusion

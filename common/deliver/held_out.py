@@ -11,6 +11,7 @@ from common.data.images import ImageError
 from common.data.module import ImageData
 from common.data.reader import batches
 from common.data.records import class_folders
+from common.deliver.predict import check_moved
 from common.errors import PodiumError
 from common.run import folder
 from common.run.ensemble import Ensemble
@@ -75,7 +76,9 @@ def pictures(
 
 def _data_of(job: Path, changed: Mapping[str, Any]) -> ImageData:
     config = folder.load_config(job)
-    data = make_data({**config, "data": {**config["data"], **changed}}, job.parent.parent)
+    config = {**config, "data": {**config["data"], **changed}}
+    check_moved(config)
+    data = make_data(config, job.parent.parent)
     data.setup()
     return data
 

@@ -201,6 +201,13 @@ def run_config(run: Path, data: dict[str, Any]) -> dict[str, Any]:
     return {**config, "data": config["data"] | data}
 
 
+def check_moved(config: dict[str, Any]) -> None:
+    """Raise PodiumError where a run's data are no longer where it says."""
+    root = config["data"]["root"]
+    if not Path(root).is_dir():
+        raise PodiumError(f"the run's data have moved: {root} is gone; name them by DATA=<folder>")
+
+
 def check_parts(config: Mapping[str, Any], file: Path, *further: str) -> None:
     """Raise PodiumError that names the file for a submission, a service or further parts that cannot be made of it."""
     parts = {key: config[key] for key in ("submission", "service") if config.get(key)}
@@ -241,10 +248,7 @@ def _pictures(
 ) -> tuple[list[str], list[Path]]:
     """Ids and paths of the pictures, in the order of the submission."""
     if source is None:
-        if not Path(config["data"]["root"]).is_dir():
-            raise PodiumError(
-                f"the run's data have moved: {config['data']['root']} is gone; name them by DATA=<folder>"
-            )
+        check_moved(config)
         from common.run.parts import make_data
 
         table = make_data(config, run).test_records()

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,20 +22,25 @@ LARGEST = 2_000_000  # bytes of a config.yaml
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 
-def choose(config: dict[str, Any]) -> tuple[Path, str]:
+def choose(
+    config: dict[str, Any], differ: Callable[[Path, dict[str, Any]], list[str]] | None = None
+) -> tuple[Path, str]:
     """The folder that `train` works in, and a sentence that says why this one.
 
     With `run_dir` that folder; else the newest unfinished run of an equal config, else a new folder
     `runs/<competition>/<time>`, with `_sample` behind it if it trains on sample data.
 
+    differ: how a run differs from the config, in words, a line each; None: by the two configurations alone.
+
     Raises PodiumError where `run_dir` holds a run of another config; the message names the keys that differ.
     """
     competition = config["competition"]
+    differ = differ or (lambda run, now: differences(load_config(run, shapes.Begun), now))
     if config["run_dir"]:
         run = Path(config["run_dir"])
         if not (run / "config.yaml").exists():
             return run, f"new run {run}"
-        differing = differences(load_config(run, shapes.Begun), config)
+        differing = differ(run, config)
         if differing:
             raise PodiumError(
                 f"{run} was started with another configuration. The keys that differ (there → here):\n  "
@@ -46,8 +51,13 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
     if not config["new"]:
         for run in reversed(runs_of(competition)):
             is_blend = (run / "blend.json").exists()
-            if not is_done(run) and not is_blend and not differences(load_config(run, shapes.Begun), config):
+            if is_done(run) or is_blend:
+                continue
+            differing = differ(run, config)
+            if not differing:
                 return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
+            if len(differing) == 1 and differing[0].startswith("data."):
+                print(f"not going on with the unfinished run {run}: {differing[0]}", flush=True)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
     run, count = RUNS / competition / stamp, 1
     while run.exists():

@@ -101,7 +101,7 @@ def _begun(config: dict[str, Any], compose: Callable[[Facts], Composed]) -> tupl
                 composed[facts] = OmegaConf.to_container(compose(facts).config)  # type: ignore[assignment]
             except PodiumError:  # the words speak of other views
                 continue
-            composed[facts]["data"]["root"] = str(Path(config["data"]["root"]).resolve())
+        composed[facts]["data"]["root"] = old["data"].get("root")  # what lies there is compared later
         if not folder.differences(old, composed[facts]):
             return run, facts
     return None

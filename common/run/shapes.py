@@ -69,6 +69,15 @@ class Config(BaseModel):
     job: _Job | None = None
 
 
+class Contents(BaseModel, extra="forbid"):
+    """`data.json` of a run."""
+
+    classes: list[str]
+    pictures: int
+    records: str
+    files: dict[str, str]
+
+
 class Speed(BaseModel):
     """`speed.json` of a job."""
 

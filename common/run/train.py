@@ -18,6 +18,7 @@ from common.errors import PodiumError
 from common.files import made
 from common.model.checkpoint import HyperParameters, load_checkpoint
 from common.run import environment, folder
+from common.run.contents import Contents, differences
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
 from common.run.members import Member, class_names, write_members
@@ -60,11 +61,13 @@ def train(config: dict[str, Any]) -> Path:
             "data.unlabelled: a stage must learn from a teacher, by stages.<name>.soft_labels_from"
         )
     launcher = build(config["launcher"], "launcher")
-    run, why = folder.choose(config)
+    with Activity("looking for pictures"):
+        now = Contents.of(config)
+    run, why = folder.choose(config, lambda run, config: differences(run, config, now))
     print(why, flush=True)
     if not folder.is_done(run):
         with folder.lock(run):
-            start(run, config, waves)
+            start(run, config, waves, now)
             first = waves[0][0]
             print(network(first.config), flush=True)
             alone = sum(map(len, waves)) == 1 and is_one_process(first.config)
@@ -170,11 +173,13 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}
 
 
-def start(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> None:
-    """Write what a run knows before it trains: its configuration and that of each job.
+def start(run: Path, config: dict[str, Any], waves: list[list[Job]], now: Contents | None = None) -> None:
+    """Write what a run knows before it trains: its configuration and that of each job, and what its data are.
 
+    Of a run that goes on, with data that may lie elsewhere now, the places are written anew.
     Raises PodiumError where a job was begun with another configuration.
     """
+    before = Contents.read(run)
     if not (run / "config.yaml").exists():
         folder.write_json(run / "environment.json", environment.describe())
         folder.write_config(run, config)
@@ -182,10 +187,20 @@ def start(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> None:
         path = run / "jobs" / job.name
         if not (path / "config.yaml").exists():
             folder.write_config(path, job.config)
-        elif differing := folder.differences(folder.load_config(path), job.config):
+            continue
+        old, new = folder.load_config(path), job.config
+        if before is not None and now is not None:
+            old, new = before.in_place(old), now.in_place(new)
+        if differing := folder.differences(old, new):
             raise PodiumError(
                 f"{path} was started with another configuration (there → here):\n  " + "\n  ".join(differing)
             )
+        if before is not None:
+            folder.write_config(path, job.config)
+    if before is not None:
+        folder.write_config(run, config)
+    if now is not None and now != before:
+        now.write(run)
 
 
 def divide_data(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> None:
