@@ -182,11 +182,13 @@ class ImageData(pl.LightningDataModule):
             **({"picture": picture} if picture else {}),
             **({"max_pixels": max_pixels} if max_pixels != MAX_PIXELS else {}),
         }
+        self.known_files = (
+            Path(packs).parent / "files.sqlite" if packs else None
+        )  # see common/data/digests.py
         self.image_view, self.batch_view = make_views(views)
         self.store = Store(
             self.preprocessing,
             self.image_view is not None,
-            self.root,
             Path(packs) if packs else None,
             in_memory_bytes,
             self.pictures,
@@ -239,7 +241,7 @@ class ImageData(pl.LightningDataModule):
 
     def picture_keys(self, table: pd.DataFrame) -> np.ndarray:
         """Bytes (N,) that are others once a picture may be another; see common/data/pack.py."""
-        return file_keys(table["path"].tolist())
+        return file_keys(table["path"].tolist(), known=self.known_files)
 
     # What follows from it -----------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ A pack is a folder of three files, and safe to remove while nothing trains from 
     pixels.u8    uint8 (rows, H, W, C): rows are added at the end and never changed
     index.jsonl  a line for each block of rows: place, checksum, the pictures' keys, and what could not be decoded
 
-A picture is found by its key, a hash of where it comes from and of that source's size and time. So one rule serves a
-pack that is new, unfinished, outgrown or out of date: what has no key in it is added. Pictures that have changed leave
+A picture is found by its key, a hash of its source's bytes. So one rule serves a pack that is new, unfinished,
+outgrown or out of date, and a data set that has moved: what has no key in it is added. Pictures that have changed leave
 their old row behind.
 
 A block counts once its line is written, which is after its pixels have reached the disk: a kill costs the two blocks
@@ -17,6 +17,7 @@ Nothing here knows of files of pictures: a caller gives a key for each picture (
 row to its pixels, so that records within larger files can be packed alike.
 """
 
+import ast
 import fcntl
 import hashlib
 import inspect
@@ -24,7 +25,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -35,33 +36,29 @@ import cv2
 import numpy as np
 
 from common.activity import Activity, counted, duration
-from common.data import images
+from common.data import formats, image_size, images
 from common.data.attempts import THREADS, results, submit
+from common.data.digests import digests
 from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
 from common.files import write_text
 from common.trust import resolve
 
-VERSION = 1  # of the files
+VERSION = 2  # of the files
 KEY = 24  # characters of a key: 96 bits in hexadecimal
 BLOCK_ROWS, BLOCK_BYTES = 512, 32 * 2**20  # the most that a block holds: a second or two of decoding
 
 
-def file_keys(paths: Sequence[str], places: Sequence[Any] | None = None) -> np.ndarray:
-    """A key for each picture: bytes (N,), other ones once its file's path, size or time of change is another.
+def file_keys(
+    paths: Sequence[str], places: Sequence[Any] | None = None, known: Path | None = None
+) -> np.ndarray:
+    """A key for each picture: bytes (N,), other ones once its file holds other bytes, wherever it lies.
 
     places: where in its file a picture is, such as its offset, for files that hold several.
+    known: see `digests`.
     """
-    known: dict[str, str] = {}
-    for path in paths:
-        if path not in known:
-            try:
-                found = os.stat(path)
-                known[path] = f"{path}\n{found.st_size}\n{found.st_mtime_ns}"
-            except OSError:
-                known[path] = f"{path}\nnone"
-    facts = (known[path] for path in paths)
+    facts: Iterable[str] = digests(paths, known)
     if places is not None:
         facts = (f"{fact}\n{place}" for fact, place in zip(facts, places, strict=True))
     keys = "".join(hashlib.blake2b(fact.encode(), digest_size=KEY // 2).hexdigest() for fact in facts)
@@ -97,17 +94,15 @@ class Pack:
 
     Args:
         place: the folder that holds packs.
-        root: the data set's folder.
         preprocessing: plain values that the pixels depend on; `size` [H, W] and `channels` among them.
     """
 
-    def __init__(self, place: Path, root: Path, preprocessing: dict[str, Any]) -> None:
+    def __init__(self, place: Path, preprocessing: dict[str, Any]) -> None:
         self.shape = (*preprocessing["size"], preprocessing["channels"])
         self.made_by = {
             "version": VERSION,
             "code": _code(preprocessing),
             "opencv": cv2.__version__,
-            "root": str(root.resolve()),
             "preprocessing": preprocessing,
         }
         text = json.dumps(self.made_by, sort_keys=True)
@@ -115,6 +110,11 @@ class Pack:
         self.folder = place / f"{'x'.join(map(str, self.shape))}-{name}"
         self._pixels, self._index = self.folder / "pixels.u8", self.folder / "index.jsonl"
         self._load()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no picture, so that no key need be made to ask for one."""
+        return not self._blocks
 
     @property
     def row_bytes(self) -> int:
@@ -316,11 +316,27 @@ def _decoded(
 
 
 def _code(preprocessing: dict[str, Any]) -> str:
-    """A hash of the code that makes the pixels: reading and fitting, and the part `picture` if there is one."""
-    files = [images.__file__]
+    """A hash of the code that makes the pixels: reading and fitting, and the part `picture` if there is one.
+
+    Comments, docstrings and layout do not count.
+    """
+    files = [images.__file__, formats.__file__, image_size.__file__]
     if preprocessing.get("picture"):
         files.append(inspect.getfile(resolve(preprocessing["picture"]["_target_"], "picture")))
-    return hashlib.blake2b(b"".join(Path(file).read_bytes() for file in files), digest_size=6).hexdigest()
+    return hashlib.blake2b("".join(map(_meaning, files)).encode(), digest_size=6).hexdigest()
+
+
+def _meaning(file: str) -> str:
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a text that is a statement, such as a docstring, does nothing
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _array(keys: str) -> np.ndarray:

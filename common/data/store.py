@@ -24,7 +24,6 @@ class Store:
     Args:
         preprocessing: see common/data/images.py.
         as_they_are: pictures keep the size that they were read with, since image views need it.
-        root: the data set's folder.
         packs: folder of packs; None: nothing is packed.
         in_memory_bytes: the most that pictures may take in memory.
         pictures, keys: as ImageData's `pictures` and `picture_keys`.
@@ -32,7 +31,6 @@ class Store:
 
     preprocessing: dict[str, Any]
     as_they_are: bool
-    root: Path
     packs: Path | None
     in_memory_bytes: int
     pictures: Callable[..., Callable[[int], Image]]
@@ -43,11 +41,12 @@ class Store:
         if self.as_they_are:
             return self._as_they_are(table)
         if self.packs is not None and len(table):
-            pack, keys = self._pack(), self.keys(table)
-            if len(table) * pack.row_bytes > self.in_memory_bytes or pack.holds(keys):
-                packed = pack.take(keys, self._fitted(table))
-                self._say_where(len(packed[0]), str(pack.folder))
-                return packed
+            pack = self._pack()
+            large = len(table) * pack.row_bytes > self.in_memory_bytes
+            if large or (not pack.is_empty and pack.holds(self.keys(table))):
+                packed, rows, errors = pack.take(self.keys(table), self._fitted(table))
+                self._say_where(len(packed), str(pack.folder))
+                return packed, rows, _named(errors, table, rows)
         found = pixels.decode(range(len(table)), self._fitted(table))
         self._say_where(len(found[0]), "memory")
         return found
@@ -63,7 +62,7 @@ class Store:
         pack = self._pack()
         _, rows, bad = pack.take(self.keys(table), self._fitted(table), check=True)
         self._say_where(len(rows), str(pack.folder))
-        return pack.folder, bad
+        return pack.folder, _named(bad, table, rows)
 
     def _as_they_are(self, table: pd.DataFrame) -> tuple[Pixels | Unread, np.ndarray, list[ImageError]]:
         size = needed(self.preprocessing)
@@ -81,7 +80,7 @@ class Store:
 
     def _pack(self) -> Pack:
         assert self.packs is not None
-        return Pack(self.packs, self.root, self.preprocessing)
+        return Pack(self.packs, self.preprocessing)
 
     @rank_zero_only
     def _say_read(self, count: int) -> None:
@@ -96,3 +95,9 @@ class Store:
         shape = (*self.preprocessing["size"], self.preprocessing["channels"])
         size = count * int(np.prod(shape)) if size is None else size
         print(f"{count:,} pictures, {size / 1e6:,.0f} MB, in {where}", flush=True)
+
+
+def _named(errors: list[ImageError], table: pd.DataFrame, rows: np.ndarray) -> list[ImageError]:
+    """The errors of all rows but these, in order, with the paths that the table has: a pack knows where files were."""
+    others = table["path"].drop(table.index[rows])
+    return [ImageError(path, error.reason) for path, error in zip(others, errors, strict=True)]

@@ -235,8 +235,7 @@ def _key(
     for name, tensor in module.net.state_dict().items():
         if tensor.ndim and tensor.data_ptr() not in classifier:
             key.update(name.encode() + tensor.cpu().numpy().tobytes())
-    for image in data.table["id"].iloc[rows]:
-        key.update(f"{image}\n".encode())
+    key.update(data.picture_keys(data.table.iloc[rows].reset_index(drop=True)).tobytes())
     return key.hexdigest()[:16]
 
 

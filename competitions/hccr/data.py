@@ -100,7 +100,7 @@ class HccrData(ImageData):
             Raw.parse(path) for path in table["path"]
         ]  # pictures without labels may be files of their own
         files = [raw.file if raw else path for raw, path in zip(raws, table["path"], strict=True)]
-        return file_keys(files, [raw[1:] if raw else None for raw in raws])
+        return file_keys(files, [raw[1:] if raw else None for raw in raws], self.known_files)
 
     @classmethod
     def write_sample(cls, root: Path, seed: int = 0) -> None:

@@ -1,11 +1,11 @@
 """.gnt files wherever they are: one, a folder of them, or in zips, which are unpacked once."""
 
-import hashlib
 import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from common.data.archive import unzip
+from common.data.digests import digests
 from common.data.found import files_below, is_data
 from common.data.raw import Raw
 from common.errors import PodiumError
@@ -91,9 +91,9 @@ def unpack(path: Path, most_gb: float | None = None) -> Path:
 
     Raises PodiumError as `unzip` does, and where it does not fit on the disk.
     """
-    found = path.stat()
-    key = f"{path.resolve()}\n{found.st_size}\n{found.st_mtime_ns}"
-    out = DATA.resolve() / "hccr" / "unpacked" / f"{path.stem}-{hashlib.sha1(key.encode()).hexdigest()[:10]}"
+    place = DATA.resolve() / "hccr"
+    (key,) = digests([str(path.resolve())], place / "files.sqlite")
+    out = place / "unpacked" / f"{path.stem}-{key[:10]}"
     if out.is_dir():
         return out
     with lock(out.with_name(f".{out.name}"), wait=True):

@@ -13,6 +13,7 @@ import time
 from collections import Counter, namedtuple
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -62,7 +63,7 @@ Taken = namedtuple("Taken", "packed rows errors decoded folder")
 
 def take(root, paths=None, preprocessing=PREPROCESSING, check=False):
     paths = paths_of(root) if paths is None else paths
-    pack, picture = Pack(root.parent / "pack", root, preprocessing), Counting(paths, preprocessing)
+    pack, picture = Pack(root.parent / "pack", preprocessing), Counting(paths, preprocessing)
     return Taken(*pack.take(file_keys(paths), picture, check), picture.seen, pack.folder)
 
 
@@ -100,14 +101,24 @@ def test_a_table_in_another_order_or_a_part_of_it_needs_no_decoding(root):
 
 def test_only_pictures_that_are_new_or_changed_are_decoded(root):
     take(root)
-    first, second, *_ = paths_of(root)
-    shutil.copyfile(second, first)
-    shutil.copyfile(second, root / "new.png")
+    first, second, third, *_ = paths_of(root)
+    cv2.imwrite(first, 255 - cv2.imread(first))
+    cv2.imwrite(str(root / "new.png"), 128 - cv2.imread(second))
+    shutil.copyfile(second, root / "equal.png")
+    os.utime(third, ns=(0, 1))  # of the same content
     again = take(root)
     assert dict(again.decoded) == {first: 1, str(root / "new.png"): 1}
     assert_right(again, paths_of(root))
-    os.utime(second, ns=(0, 1))  # of the same content, but who knows
-    assert dict(take(root).decoded) == {second: 1}
+
+
+def test_a_data_set_that_has_moved_is_not_decoded_anew(root):
+    take(root)
+    moved = root.parent / "moved"
+    shutil.copytree(root, moved)
+    paths = sorted(map(str, moved.rglob("*.png")))
+    again = take(root, paths)
+    assert not again.decoded
+    assert_right(again, paths)
 
 
 def test_a_pack_in_use_is_not_disturbed_by_what_is_added(root):
@@ -119,27 +130,31 @@ def test_a_pack_in_use_is_not_disturbed_by_what_is_added(root):
     assert np.array_equal(taken.packed.stack(range(20)), before)
 
 
-def test_another_preprocessing_root_or_version_is_another_pack(root, tmp_path, monkeypatch):
-    def folder(root=root, **changes):
-        return Pack(tmp_path, root, PREPROCESSING | changes).folder
+def test_another_preprocessing_or_version_is_another_pack(tmp_path, monkeypatch):
+    def folder(**changes):
+        return Pack(tmp_path, PREPROCESSING | changes).folder
 
     folders = {folder(), folder(size=[10, 12]), folder(channels=3), folder(fit="crop"), folder(pad_value=8)}
-    folders |= {folder(interpolation="bilinear"), folder(root=tmp_path)}
+    folders |= {folder(interpolation="bilinear")}
     monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
-    assert len(folders | {folder()}) == 8
+    assert len(folders | {folder()}) == 7
 
 
-def test_other_code_of_the_part_that_makes_the_pictures_is_another_pack(root, tmp_path, monkeypatch):
+def test_other_code_of_the_part_that_makes_the_pictures_is_another_pack(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PODIUM_TRUST", "inverted_for_packs")
     preprocessing = PREPROCESSING | {"picture": {"_target_": "inverted_for_packs.Inverted"}}
-    folders = set()
-    for inverted in ("255 - image", "254 - image"):
-        (tmp_path / "inverted_for_packs.py").write_text(
-            f"class Inverted:\n    call = lambda image: {inverted}\n"
-        )
-        folders |= {Pack(tmp_path, root, preprocessing).folder, Pack(tmp_path, root, preprocessing).folder}
-    assert len(folders) == 2
+
+    def folder(text):
+        (tmp_path / "inverted_for_packs.py").write_text(text)
+        return Pack(tmp_path, preprocessing).folder
+
+    one = folder("class Inverted:\n    call = lambda image: 255 - image\n")
+    other = folder("class Inverted:\n    call = lambda image: 254 - image\n")
+    said = folder(
+        '"""What."""\nclass Inverted:\n    """Why."""\n\n    call = lambda image: (255 - image)  # how\n'
+    )
+    assert one == said != other
 
 
 def test_what_cannot_be_decoded_is_reported_as_ever_and_remembered(root):
@@ -166,7 +181,7 @@ def test_an_error_that_may_pass_is_not_remembered(root):
             raise ImageError(paths[row], "Input/output error") from OSError()
         return direct(paths[row])
 
-    pack, keys = Pack(root.parent / "pack", root, PREPROCESSING), file_keys(paths)
+    pack, keys = Pack(root.parent / "pack", PREPROCESSING), file_keys(paths)
     assert [str(error) for error in pack.take(keys, picture)[2]] == [f"{paths[4]}: Input/output error"]
     broken.clear()
     assert pack.take(keys, picture)[2] == []
@@ -181,17 +196,17 @@ def test_pictures_within_one_file_are_packed_by_their_places(tmp_path):
     def picture(row):
         return np.fromfile(file, np.uint8, 120, offset=offsets[row]).reshape(12, 10, 1)
 
-    pack = Pack(tmp_path / "pack", tmp_path, PREPROCESSING)
+    pack = Pack(tmp_path / "pack", PREPROCESSING)
     packed, *_ = pack.take(file_keys([str(file)] * 7, offsets), picture)
     assert np.array_equal(packed.stack(range(7)), records)
     assert len({*file_keys([str(file)] * 7, offsets).tolist()}) == 7
     assert pack.holds(file_keys([str(file)] * 7, offsets))
-    os.utime(file, ns=(0, 1))
+    file.write_bytes(file.read_bytes()[::-1])
     assert not pack.holds(file_keys([str(file)] * 7, offsets))
 
 
 def test_a_picture_of_another_shape_is_refused(root):
-    pack = Pack(root.parent / "pack", root, PREPROCESSING)
+    pack = Pack(root.parent / "pack", PREPROCESSING)
     with pytest.raises(ValueError, match=r"\(12, 10, 3\) uint8 in a pack of uint8 \(12, 10, 1\)"):
         pack.take(file_keys(paths_of(root)), lambda row: np.zeros((12, 10, 3), np.uint8))
 
@@ -290,7 +305,7 @@ def picture(row):
         file.write(f"{row}\\n")
     return fit_to(read(paths[row], preprocessing["channels"], tuple(preprocessing["size"])), preprocessing)
 
-module.Pack(root.parent / "pack", root, preprocessing).take(module.file_keys(paths), picture)
+module.Pack(root.parent / "pack", preprocessing).take(module.file_keys(paths), picture)
 """
 
 
