@@ -5,6 +5,7 @@ were hashed: `cp -p`, `rsync -t` and `tar` give another file an equal size and t
 Where any differs, the bytes decide: a data set that was copied or moved is read once, not decoded anew.
 """
 
+import ast
 import hashlib
 import os
 import sqlite3
@@ -41,6 +42,20 @@ def digests(paths: Sequence[str], known: Path | None = None) -> list[str]:
             _write(known, [(path, *facts[path], value) for path, value in new.items()])  # type: ignore[misc]
             counter.done += len(some)
     return [found.get(path, f"{path} cannot be read") for path in paths]
+
+
+def meaning(file: str | Path) -> str:
+    """Python source as what it does: without comments, docstrings and layout."""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a text that is a statement, such as a docstring, does nothing
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _facts(path: str) -> tuple[int, int, int, int] | None:

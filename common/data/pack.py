@@ -17,7 +17,6 @@ Nothing here knows of files of pictures: a caller gives a key for each picture (
 row to its pixels, so that records within larger files can be packed alike.
 """
 
-import ast
 import fcntl
 import hashlib
 import inspect
@@ -38,7 +37,7 @@ import numpy as np
 from common.activity import Activity, counted, duration
 from common.data import formats, image_size, images
 from common.data.attempts import THREADS, results, submit
-from common.data.digests import digests
+from common.data.digests import digests, meaning
 from common.data.images import Image, ImageError
 from common.data.pixels import Packed
 from common.errors import PodiumError
@@ -323,20 +322,7 @@ def _code(preprocessing: dict[str, Any]) -> str:
     files = [images.__file__, formats.__file__, image_size.__file__]
     if preprocessing.get("picture"):
         files.append(inspect.getfile(resolve(preprocessing["picture"]["_target_"], "picture")))
-    return hashlib.blake2b("".join(map(_meaning, files)).encode(), digest_size=6).hexdigest()
-
-
-def _meaning(file: str) -> str:
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):  # a text that is a statement, such as a docstring, does nothing
-            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return hashlib.blake2b("".join(map(meaning, files)).encode(), digest_size=6).hexdigest()
 
 
 def _array(keys: str) -> np.ndarray:

@@ -21,6 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from common.data.digests import digests, meaning
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from common.files import made
@@ -50,10 +51,10 @@ class Settings:
 
 def prepare(root: Path, out: Path, settings: Settings) -> Path:
     """Make `out`, whole or not at all. Nothing is done where it was made from the same before. Returns `out`."""
-    if _made_from(out) == _state(root):
+    if _made_from(out) == _state(root, out.parent / "files.sqlite"):
         return out
     with lock(out.with_name(f".{out.name}"), wait=True):
-        state = _state(root)
+        state = _state(root, out.parent / "files.sqlite")
         if _made_from(out) == state:  # while we waited
             return out
         partial = out.with_name(f".{out.name}") / "partial"
@@ -185,14 +186,13 @@ def _complete(
     )
 
 
-def _state(root: Path) -> str:
+def _state(root: Path, known: Path) -> str:
     """A hash of what tells that tables would come out otherwise: lists and tree, the times of the class folders, and
     the code that makes them."""
-    lines = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
-    for name in ("train.json", "val.json", "product_tree.json"):
-        if (root / name).exists():
-            about = (root / name).stat()
-            lines.append(f"{name} {about.st_size} {about.st_mtime_ns}")
+    lines = [meaning(file) for file in sorted(Path(__file__).parent.glob("*.py"))]
+    names = [name for name in ("train.json", "val.json", "product_tree.json") if (root / name).exists()]
+    hashes = digests([str((root / name).resolve()) for name in names], known)
+    lines += [f"{name} {digest}" for name, digest in zip(names, hashes, strict=True)]
     for name in ("train", "val"):
         if (root / name).is_dir():
             with os.scandir(root / name) as found:

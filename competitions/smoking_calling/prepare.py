@@ -16,14 +16,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from common.data.digests import digests
 from common.data.duplicates import near_duplicate_groups
 from common.data.folds import assign
+from common.data.found import pictures_below
 from common.data.images import read
+from common.data.records import image_id
 from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
 from common.files import made
 from common.run.folder import lock, write_json
-from common.text import utf8
 from competitions.smoking_calling.clean import clean, write_jpeg
 from competitions.smoking_calling.paste import backgrounds, foregrounds, paste
 
@@ -61,10 +63,10 @@ def prepare(
 
     Nothing is done where `out` was made from the same files before. Returns `out`.
     """
-    if _made_from(out) == _files(root):
+    if _made_from(out) == _files(root, out.parent / "files.sqlite"):
         return out
     with lock(out.with_name(f".{out.name}"), wait=True):
-        if _made_from(out) == _files(root):  # while we waited
+        if _made_from(out) == _files(root, out.parent / "files.sqlite"):  # while we waited
             return out
         partial, before = (out.with_name(f".{out.name}") / name for name in ("partial", "before"))
         if before.exists() and not out.exists():  # killed while one took the other's place
@@ -88,7 +90,11 @@ def prepare(
             )
             manifest = pd.concat([manifest, new[manifest.columns]], ignore_index=True)
             to_csv(manifest, partial / "manifest.csv")
-            about = {"root": str(root), **asdict(settings), "files": _files(root)}
+            about = {
+                "root": str(root),
+                **asdict(settings),
+                "files": _files(root, out.parent / "files.sqlite"),
+            }
             write_json(partial / "prepared.json", about)
         if out.exists():
             out.rename(before)
@@ -153,10 +159,11 @@ def is_pasted(image: str) -> bool:
     return PurePosixPath(image).name.startswith("aug_")
 
 
-def _files(root: Path) -> str:
-    """A hash of the names and sizes of the training files: whether they have changed."""
-    files = sorted(path for path in (root / "train").rglob("*") if path.is_file())
-    lines = [f"{utf8(path.relative_to(root).as_posix())} {path.stat().st_size}" for path in files]
+def _files(root: Path, known: Path) -> str:
+    """A hash of the training pictures and their names: whether they have changed."""
+    files = pictures_below(root / "train").pictures
+    hashes = digests([str(path.resolve()) for path in files], known)
+    lines = [f"{image_id(path, root)} {digest}" for path, digest in zip(files, hashes, strict=True)]
     return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 
