@@ -74,6 +74,12 @@ def pictures_below(folder: Path) -> Found:
     return found
 
 
+def hidden_in(folder: Path) -> Found:
+    """Of what lies in a folder itself, the hidden files and those of systems' folders."""
+    inside = [child for child in folder.iterdir() if not is_data(child.name)]
+    return Found(hidden=sum(sum(1 for _ in _files(child)) if child.is_dir() else 1 for child in inside))
+
+
 def has_picture(folder: Path) -> bool:
     """Whether there is a picture below a folder."""
     return any(data and is_picture(path) for path, data in _files(folder))

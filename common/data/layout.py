@@ -160,10 +160,10 @@ def _check_classes(root: Path, folder: Path) -> None:
     inside = _filled(folder)
     loose = _loose(folder)
     if not inside:
-        tables = [path.name for path in _tables(folder)]
+        aside = pictures_below(folder).left_aside()
         raise PodiumError(
             f"{folder} holds no class folders: expected {folder}/<class name>/<image>.jpg; it holds "
-            f"{', '.join([f'{loose} pictures', *tables])}"
+            f"{loose} pictures{f' and {aside}' * bool(aside)}"
         )
     if len(inside) == 1:
         raise PodiumError(

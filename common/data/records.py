@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.found import Found, is_data, pictures_below, tell
+from common.data.found import hidden_in, is_data, pictures_below, tell
 from common.data.images import ImageError
 from common.errors import PodiumError
 from common.text import nfc, printable, utf8
@@ -91,7 +91,7 @@ def class_folders(
         raise PodiumError(f"{root} holds no class folders: expected {root}/{names[0]}/<image>.jpg and so on")
     label_of = {name: label for label, name in enumerate(names)}
     found = {name: pictures_below(path) for name, path in folders.items()}
-    everything = sum(found.values(), Found())
+    everything = sum(found.values(), hidden_in(root))
     tell(root, everything)
     empty = [name for name in names if name not in found or not found[name].pictures]
     if empty and (len(empty) == len(names) or not allow_empty):

@@ -44,14 +44,17 @@ class Contents:
     def of(cls, config: dict[str, Any]) -> "Contents | None":
         """Those of a configuration whose data root is filled in.
 
-        None where the data cannot be read: whoever trains on them says why.
+        None where too much of them is wrong to be trained on, of which the run folder has a list. Raises PodiumError as
+        `ImageData.records` does.
         """
         try:
             with TemporaryDirectory() as nowhere, _unsaid():
                 place = {"folds": None, "fold": None}
                 table, names = make_data({**config, "job": place}, Path(nowhere)).records()
-        except PodiumError:
-            return None
+        except PodiumError as error:
+            if nowhere in str(error):
+                return None  # said again, with a list that stays
+            raise
         parts = table["part"].fillna("") if "part" in table else [""] * len(table)
         said = [
             f"{names[label]} ({part})" if part else names[label]

@@ -33,6 +33,13 @@ def test_linked_folders_are_entered_and_circles_end(tmp_path):
     ]  # fmt: skip
 
 
+def test_what_lies_beside_class_folders_is_counted_too(tmp_path, capsys):
+    write_images(tmp_path, per_class=1, classes=["bar", "ring"])
+    touch(tmp_path, "@eaDir/bar/a.jpg", "@eaDir/bar/b.jpg", ".DS_Store", "bar/.c.jpg", "ring/n.txt")
+    assert len(class_folders(tmp_path)[0]) == 2
+    assert "1 .txt (no pictures) and 4 hidden files" in capsys.readouterr().out
+
+
 def test_a_linked_class_is_a_class_whose_ids_lie_below_the_root(tmp_path):
     write_images(tmp_path / "elsewhere", per_class=2, classes=["ring"])
     write_images(tmp_path / "data", per_class=2, classes=["bar"])
