@@ -1,20 +1,18 @@
 """Commands that are printed for people: each can be pasted into a shell as it stands."""
 
 import re
-import shlex
 from collections.abc import Sequence
 
 from common.config.overrides import quote
+from common.text import quoted
 
-# What neither a shell nor make changes: letters and digits of any script, and these signs.
 _NAME = re.compile(r"[\w./-]+")
-_PLAIN = re.compile(r"[\w@%+=:,./-]+")
 
 
 def command(verb: str, words: Sequence[str] = (), /, **variables: object) -> str:
     """`make <verb> NAME=value … ARGS=…`; variables that are None or empty are left out.
 
-    words: for ARGS, as `word` makes them. Make takes all these unexpanded, so that a `$` is not doubled.
+    words: for ARGS, `key=value` in Hydra's grammar each. Make takes all these unexpanded: a `$` is not doubled.
     """
     given = {name: value for name, value in variables.items() if value not in (None, "")}
     if words:
@@ -26,9 +24,3 @@ def word(key: str, value: object) -> str:
     """`key=value` as Hydra's grammar reads it."""
     text = str(value)
     return f"{key}={text if _NAME.fullmatch(text) else quote(text)}"
-
-
-def quoted(value: object) -> str:
-    """A value as one word of a POSIX shell."""
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) else shlex.quote(text)
