@@ -14,6 +14,7 @@ from common import trust
 from common.activity import tell_on_stderr
 from common.build import build
 from common.config.check import check
+from common.config.command import word
 from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.data.images import ImageError
@@ -24,7 +25,7 @@ from common.deliver.submission import Submission
 from common.errors import PodiumError, reading
 from common.files import is_stream, written
 from common.run import folder
-from common.text import printable
+from common.text import printable, quoted
 
 
 class Predictor(Protocol):
@@ -157,7 +158,7 @@ def is_exported(run_dir: str | None) -> bool:
     if run_dir is not None and Path(run_dir).suffix == ".ckpt":
         raise PodiumError(
             f"RUN: {run_dir} is one of a run's checkpoints: name the run folder, and the checkpoint by "
-            f"ARGS=checkpoint={Path(run_dir).name}"
+            f"ARGS={quoted(word('checkpoint', Path(run_dir).name))}"
         )
     return run_dir is not None and (Path(run_dir).suffix in (".onnx", ".pt2") or Path(run_dir).is_file())
 

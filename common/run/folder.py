@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common import trust
+from common.config.command import command
 from common.config.shape import check_shape
 from common.errors import PodiumError, reading
 from common.files import make_folder, write_text, written
@@ -67,7 +68,7 @@ def newest_finished(competition: str) -> Path:
     if not finished:
         raise PodiumError(
             f"there is no finished run of {competition} in {RUNS / competition}: name one by RUN=<folder>, "
-            f"or train one by make train COMP={competition}"
+            f"or train one by {command('train', COMP=competition)}"
         )
     return _by_time(run / "done" for run in finished)[-1].parent
 
