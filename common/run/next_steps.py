@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.config.command import command
 from common.errors import PodiumError
+from common.run.environment import NAME
 from common.run.folder import load_config, load_json
 
 # Words of a call that say which run is meant, in place of which the command names the run.
@@ -24,8 +25,8 @@ def after_training(run: Path) -> list[str]:
 def resume(run: Path) -> str:
     """For a run that has not ended: the words that it was begun with, since others would be another run."""
     name, words = load_config(run)["competition"], []
-    if (run / "environment.json").exists():
-        called = shlex.split(str(load_json(run / "environment.json").get("command", "")))
+    if (run / NAME).exists():
+        called = shlex.split(str(load_json(run / NAME).get("command", "")))
         words = called[called.index("train") + 1 :] if "train" in called else []
     kept = [word for word in words if not word.startswith(_OF_THE_CALL)]
     return command("train", kept, COMP=name, RUN=run)

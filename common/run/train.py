@@ -21,6 +21,7 @@ from common.model.checkpoint import HyperParameters, load_checkpoint
 from common.run import environment, folder
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
+from common.run.job import threads
 from common.run.members import Member, class_names, write_members
 from common.run.outcome import write_scores
 from common.run.parts import load_module, make_callbacks, make_data
@@ -209,7 +210,7 @@ def start(run: Path, config: dict[str, Any], waves: list[list[Job]]) -> None:
     Raises PodiumError where a job was begun with another configuration.
     """
     if not (run / "config.yaml").exists():
-        folder.write_json(run / "environment.json", environment.describe())
+        folder.write_json(run / environment.NAME, environment.describe(threads(waves[0][0].config)))
         folder.write_config(run, config)
     for job in (job for wave in waves for job in wave):
         path = run / "jobs" / job.name
@@ -252,6 +253,9 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     if first_folds is not None:
         names = class_names(run / "jobs" / first_folds[0].name)  # stages may have classes of their own
         doubts(run, out_of_fold_path(run, first_folds[0].stage), names)
+    jobs = [run / "jobs" / job.name for wave in waves for job in wave]
+    known = folder.load_json(run / environment.NAME) if (run / environment.NAME).exists() else {}
+    folder.write_json(run / environment.NAME, environment.measured(known, jobs))
     write_report(run)
     delete_features(run)
     folder.write_text(run / "done", "")
