@@ -9,6 +9,7 @@ import pandas as pd
 
 from common.activity import duration
 from common.run import folder
+from common.run.canvas import drawable
 from common.run.results import read_results
 from common.run.summary import formatted
 
@@ -36,8 +37,15 @@ def write_report(run: Path) -> Path:
         }
         for _, row in results.score_table().iterrows()
     ]
-    numbered = [{"number": number, **row} for number, row in enumerate(results.per_class()) if row["support"]]
-    classes = sorted(numbered, key=lambda row: row["recall"])
+    per_class = results.per_class()
+    # where pictures show numbers in place of names, this table is their legend
+    all_of_them = bool(drawable([str(row["class"]) for row in per_class], range(len(per_class))).note)
+    numbered = [
+        {"number": number, **row}
+        for number, row in enumerate(per_class)
+        if row["support"] or row["predicted"] or all_of_them
+    ]
+    classes = sorted(numbered, key=lambda row: (row["recall"] is None, row["recall"] or 0))
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
