@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.config.overrides import quote
 from common.text import quoted
@@ -18,6 +19,12 @@ def command(verb: str, words: Sequence[str] = (), /, **variables: object) -> str
     if words:
         given["ARGS"] = " ".join(map(quoted, words))
     return " ".join(["make", verb, *(f"{name}={quoted(value)}" for name, value in given.items())])
+
+
+def export_of(file: Path) -> str:
+    """What makes an exported file that is missing: of the run whose folder it would lie in, if it lies in one."""
+    run = file.parent.parent
+    return command("export", RUN=run) if (run / "config.yaml").is_file() else "make export RUN=<run folder>"
 
 
 def word(key: str, value: object) -> str:

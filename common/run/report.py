@@ -75,7 +75,9 @@ def _picture(path: Path) -> str | None:
 
 def _for_people(environment: dict[str, Any]) -> dict[str, Any]:
     """What it ran on and how long: versions, which are many, stand elsewhere."""
-    shown = {key: "none" if value == [] else value for key, value in environment.items() if key != "packages"}
+    shown: dict[str, Any] = {
+        key: "none" if value == [] else value for key, value in environment.items() if key != "packages"
+    }
     if "training_seconds" in shown:
         shown["training time"] = duration(shown.pop("training_seconds"))
     if isinstance(shown.get("threads"), list):

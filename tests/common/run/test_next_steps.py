@@ -2,7 +2,11 @@
 
 import shlex
 
+import pytest
+
 from common.config.compose import compose
+from common.deliver.exported import Exported
+from common.errors import PodiumError
 from common.run import environment, folder
 from common.run.next_steps import after_training, resume
 from tests.toys import write_images
@@ -38,3 +42,10 @@ def test_a_run_is_resumed_with_the_words_that_it_was_begun_with(toy, tmp_path, m
     conf = [tmp_path / "conf"]
     again = compose(["competition=toy", *shlex.split(given["ARGS"])], conf)
     assert (again.data.root, again.optimizer.lr, again.new) == ("/a b/ü$x", 0.1, False)
+
+
+def test_a_missing_export_is_made_of_the_run_that_it_would_lie_in(toy, tmp_path):
+    run = begun(toy, tmp_path)
+    with pytest.raises(PodiumError) as error:
+        Exported(run / "export" / "model.onnx")
+    assert f"make export RUN='{run}'" in str(error.value)
