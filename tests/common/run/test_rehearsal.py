@@ -1,10 +1,21 @@
 """What is wrong in a configuration is said before any picture is read, with its key."""
 
-import pytest
+import shlex
+from pathlib import Path
 
+import pytest
+from omegaconf import OmegaConf
+
+from common import trust
+from common.config.compose import compose
 from common.data.folder import FolderData
 from common.errors import PodiumError
+from common.run.parts import make_data
+from common.run.rehearsal import rehearse
+from common.run.stages import jobs_of
 from common.run.train import train
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -71,3 +82,19 @@ def test_a_competition_without_data_and_sample_says_how_to_name_them_and_draws_n
     with pytest.raises(PodiumError, match=r"make train COMP=toy DATA="):
         train(toy("data.root=null"))
     assert "drawing" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [
+    *(f"competition={path.stem}" for path in (ROOT / "conf" / "competition").glob("*.yaml")),
+    *(f"competition=calligraphy optimizer={path.stem}" for path in (ROOT / "conf" / "optimizer").glob("*.yaml")),
+    "competition=calligraphy model=timm_cosine model.name=resnet18 loss=arcface",
+    "competition=aliproducts model=timm_levels callbacks.hierarchical_loss={}",
+    "competition=aliproducts best={valid_level1_top1: max}",
+    "competition=calligraphy experiment=self_distillation",
+])  # fmt: skip
+def test_none_of_our_recipes_is_refused(tmp_path, words):
+    config = OmegaConf.to_container(compose(shlex.split(words.replace(": ", ":"))), resolve=True)
+    config["data"]["root"] = str(tmp_path)
+    trust.own(config)
+    for first, *_ in jobs_of(config):
+        rehearse(first.config, make_data(first.config, tmp_path), tmp_path / "jobs" / first.name)
