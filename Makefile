@@ -12,12 +12,13 @@ extra  = $(if $(ready),$(stamp)-$(1))
 
 export PODIUM_PY_IS_GIVEN := $(if $(ready),,1)
 podium = exec '$(PY)' -m common
-pytest = exec '$(PY)' -m pytest -q
+pytest = exec '$(PY)' -m common.make_words pytest -q
 installed = echo '$(if $(ready),Installed in $(VENV).,PY= is used as it is: install the extra of pyproject.toml there.)'
 
 .DEFAULT_GOAL := help
-.PHONY: help train prepare pack sweep blend predict evaluate export serve config doctor weights install-tensorboard install-wandb \
-        install-joblib install-ray install-slurm install-browser bench test test-slow lint clean
+targets := help train prepare pack sweep blend predict evaluate export serve config doctor weights install-tensorboard install-wandb \
+           install-joblib install-ray install-slurm install-browser bench test test-slow lint clean
+.PHONY: $(targets)
 
 ##@ Use
 
@@ -88,10 +89,10 @@ clean: ## Remove the environment and the caches; runs and data stay
 ##@ Develop
 
 test: $(ready) ## Run the tests but the slow ones
-	@$(pytest) -m 'not slow' -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(words_of_args)
+	@$(pytest) -m 'not slow' -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(ready) ## Run all tests, the slow ones too
-	@$(pytest) $(words_of_args)
+	@$(pytest)
 
 lint: $(call extra,dev) ## Check style (ruff) and types (mypy)
 	@'$(PY)' -m ruff check && '$(PY)' -m ruff format --check && '$(PY)' -m mypy
@@ -120,14 +121,10 @@ help: ## Print this
 overrides = $(call override,competition,COMP) $(call override,data.root,DATA) $(call override,run_dir,RUN) \
             $(call override,input,INPUT) $(call override,out,OUT) $(call override,bench,BENCH) \
             $(call override,sweep,SWEEP) $(call override,max,MAX) $(call override,launcher,LAUNCHER) $(call override,port,PORT) \
-            $(if $(filter-out 0 no false,$(NEW)),new=true) $(words_of_args)
+            $(if $(filter-out 0 no false,$(NEW)),new=true)
 
-# A line break within ARGS=" … " parts words, not commands.
-define newline
-
-
-endef
-words_of_args = $(subst $(newline), ,$(ARGS))
+# Python parts ARGS into words: neither make nor a shell reads anything in it.
+export PODIUM_ARGS = $(value ARGS)
 
 # key='value', quoted for Hydra's grammar and then for the shell; unexpanded, so that a $ in a path stays one
 override    = $(if $(value $(2)),$(call shell_quote,$(1)='$(subst ',\',$(value $(2)))'))
@@ -139,6 +136,20 @@ given := $(foreach v,$(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,
 ifeq ($(MAKELEVEL),0)
 $(foreach v,$(filter-out $(known),$(given)),$(error $(v)= is unknown; there are $(known). \
   Any other key goes into ARGS, as in ARGS="seed=1"))
+endif
+
+# What is no target is said before any of those beside it is made, with the one that is most of the same letters.
+unknown := $(firstword $(filter-out $(targets) $(stamp)%,$(MAKECMDGOALS)))
+nearest  = $(shell printf '%s\n' $(targets) | awk -v given=$(call shell_quote,$(subst \,,$(1))) ' \
+  { left = given; shared = 0; \
+    for (at = 1; at <= length($$0); at++) if (found = index(left, substr($$0, at, 1))) { \
+      shared++; left = substr(left, 1, found - 1) substr(left, found + 1) } \
+    like = 2 * shared / (length($$0) + length(given)); if (like > most) { most = like; name = $$0 } } \
+  END { if (most >= 0.7) print name }')
+ifneq ($(unknown),)
+near := $(call nearest,$(unknown))
+$(error there is no target $(unknown)$(if $(near), (did you mean make $(near)?)). \
+  make alone lists them; values are given as NAME=value, without spaces around =)
 endif
 
 # --- The environment ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from common.cores import let_waiting_threads_sleep
 from common.errors import PodiumError
 from common.files import FULL, unwritable
 from common.heap import keep_freed_memory
+from common.make_words import words_of_make
 from common.run import lifeline
 from common.text import printable, utf8
 from common.trust import scope
@@ -277,4 +278,9 @@ verbs: {", ".join(VERBS)}
 `make` says what they do, `make config COMP=<competition>` prints every key of a run, README.md explains."""
 
 if __name__ == "__main__":
+    try:
+        sys.argv += words_of_make()  # processes that start themselves again look for them there
+    except PodiumError as error:
+        print(f"error: {printable(error, lines=True)}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1:]))

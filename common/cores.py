@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from common.errors import PodiumError
+
 SHARE = "PODIUM_THREADS"  # set for a job that was launched beside others: so many are its share
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -14,6 +16,13 @@ def cores() -> int:
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(bound, quota(), _share(bound))))
+
+
+def check_count(key: str, count: int | None) -> None:
+    """Raise PodiumError for so many threads or processes that this machine would only switch between them."""
+    most = 4 * max(4, os.cpu_count() or 1)
+    if count is not None and count > most:
+        raise PodiumError(f"{key} must be at most {most} on this machine, four times its CPUs; got {count}")
 
 
 def quota() -> float:

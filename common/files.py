@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.errors import PodiumError
+from common.text import quoted
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}  # a disk that takes nothing more
 
@@ -112,7 +113,7 @@ def unwritable(path: Path | str, error: OSError) -> PodiumError:
     why = os.strerror(error.errno) if error.errno else str(error)
     hint = ""
     if error.errno in FULL - {errno.EROFS, errno.EIO}:
-        hint = f": make room there (df -h {Path(path).parent}), then give the same command again"
+        hint = f": make room there (df -h {quoted(Path(path).parent)}), then give the same command again"
     elif error.errno == errno.EROFS:
         hint = ": name another place"
     return PodiumError(f"{path} could not be written: {why}{hint}")

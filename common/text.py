@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 # what moves a cursor, ends a line or turns the direction of reading; joiners of emoji and letters stay
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_PLAIN = re.compile(r"[\w@%+=:,./-]+")
 _BUT_LINES = re.compile(f"(?!\n){_CONTROL.pattern}")
 
 
@@ -20,6 +22,12 @@ def printable(text: object, lines: bool = False) -> str:
     """
     control = _BUT_LINES if lines else _CONTROL
     return control.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def quoted(value: object) -> str:
+    """A value as one word of a POSIX shell, in quotes where it holds more than letters and harmless signs."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else shlex.quote(text)
 
 
 def utf8(name: str) -> str:

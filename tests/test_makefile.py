@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.__main__ import VERBS
+from common.config.command import command, word
+from common.config.overrides import parse
+from common.text import quoted
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -33,9 +37,12 @@ def make(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In place of Python: a program that prints its arguments, one a line."""
+    """In place of Python: a program that prints its arguments, one a line, and then the words that Python finds."""
     program = tmp_path_factory.mktemp("a folder, 字") / "echo"
-    program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    found = "from common.make_words import words_of_make; print(*words_of_make(), sep=chr(10))"
+    program.write_text(
+        f"""#!/bin/sh\nprintf '%s\\n' "$@"\n[ -z "$PODIUM_ARGS" ] || exec '{sys.executable}' -c '{found}'\n"""
+    )
     program.chmod(0o755)
     return program
 
@@ -88,6 +95,54 @@ def test_args_are_words_of_the_shell_and_come_last(echo: Path):
     words = argv(echo, "train", "ARGS=model.name='a b' \"seeds=[1, 2]\"", "COMP=c")
     assert words[3:] == ["competition='c'", "model.name=a b", "seeds=[1, 2]"]
     assert argv(echo, "test", "ARGS=-k ohem")[-2:] == ["-k", "ohem"]
+
+
+def test_nothing_in_args_is_run_or_replaced(echo: Path):
+    words = ["a=$HOME", "b='$(pwd)'", "c=${key}", "d=(64,64)", "e=1;2", "f=a|b", "g=[1,2]", "h=~", "i=#"]
+    assert argv(echo, "train", f"ARGS={' '.join(map(shlex.quote, words))}")[3:] == words
+    assert argv(echo, "train", "ARGS=d=(64,64) e=$x f=`pwd`")[3:] == ["d=(64,64)", "e=$x", "f=`pwd`"]
+
+
+@pytest.mark.parametrize("text", ["a='b", 'a="b c', "a=b\\"])
+@pytest.mark.parametrize("verb", ["config", "test"])
+def test_a_quote_that_is_not_closed_is_said_in_our_words(verb: str, text: str):
+    done = make(verb, f"ARGS={text}", f"PY={sys.executable}")
+    assert done.returncode != 0
+    first = done.stderr.splitlines()[0]
+    assert (first.startswith("error: ARGS=") and "closed" in first) or "escapes" in first
+    assert "Traceback" not in done.stderr and "Unterminated" not in done.stderr and done.stdout == ""
+
+
+def test_patterns_of_files_reach_pytest_as_their_names():
+    done = make("test", "ARGS=tests/test_docker*.py --collect-only", f"PY={sys.executable}")
+    assert "tests/test_dockerfile.py" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("trian", "train"), ("evalute", "evaluate"), ("exprot", "export"), ("tset-slow", "test-slow")],
+)
+def test_a_mistyped_target_is_refused_with_the_nearest(echo: Path, typed: str, meant: str):
+    done = make("train", typed, f"PY={echo}")
+    assert done.returncode != 0
+    assert f"there is no target {typed}" in done.stderr and f"make {meant}?" in done.stderr
+    assert done.stdout == ""
+    assert "did you mean" not in make("xyzzy").stderr
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
+@given(path=st.text(" '\"$`=,#%{}[]():;~&|<>*?!@字äa/.-", min_size=1).map(str.strip).filter(bool))
+@example(path="runs/Übung (1) $HOME 'x' \"y\"")
+def test_a_printed_command_can_be_pasted(echo: Path, path: str):
+    printed = command(
+        "predict", [word("data.root", path), "tta=false"], COMP="c", RUN=path, INPUT=path, OUT=None
+    )
+    kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+    pasted = ["sh", "-c", f"{printed} PY={quoted(echo)}"]
+    done = subprocess.run(pasted, cwd=ROOT, env=kept, capture_output=True, text=True)
+    assert done.stderr == ""
+    given = {word.key: str(word.value) for word in parse(done.stdout.splitlines()[3:])}
+    assert given == {"competition": "c", "run_dir": path, "input": path, "data.root": path, "tta": "False"}
 
 
 @pytest.mark.parametrize("verb", ["train", "test"])

@@ -5,7 +5,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf.errors import (
@@ -22,13 +22,16 @@ from common.config.nearest import listed, nearest, show
 from common.errors import PodiumError
 
 
-def explain(error: Exception, schema: type, sources: Mapping[str, str]) -> PodiumError:
+def explain(
+    error: Exception, schema: type, sources: Mapping[str, str], deeper: Callable[[], Iterable[str]] = list
+) -> PodiumError:
     """The error as a message.
 
     Args:
         error: what Hydra or OmegaConf raised.
         schema: the dataclass that the configuration is typed by.
         sources: where keys were set: key -> file or "command line".
+        deeper: dotted keys that the schema leaves to others, such as optimizer.lr, for suggestions.
     """
     inner = error.__cause__ or error.__context__
     if not isinstance(error, OmegaConfBaseException) and isinstance(inner, OmegaConfBaseException):
@@ -44,23 +47,30 @@ def explain(error: Exception, schema: type, sources: Mapping[str, str]) -> Podiu
     if isinstance(error, InterpolationResolutionError):
         return PodiumError(f"{where}{key}: {first}")
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
-        return unknown_key(key, schema, where)
+        return unknown_key(key, schema, where, deeper())
     if isinstance(error, ValidationError) and key:
         value = getattr(error, "value", None)
         return PodiumError(f"{where}{key} must be {_expected(schema, key)}, got {show(value)}")
     return PodiumError(f"{where}{key + ': ' if key else ''}{first}")
 
 
-def unknown_key(key: str, schema: type, where: str = "") -> PodiumError:
-    """A message for a key that the schema does not have, with the nearest one that it has."""
+def unknown_key(key: str, schema: type, where: str = "", deeper: Iterable[str] = ()) -> PodiumError:
+    """A message for a key that the schema does not have, with the nearest one that it has.
+
+    The same last part elsewhere counts for more than a similar one beside it: lr is optimizer.lr.
+    """
     parent, _, leaf = key.rpartition(".")
     split = [(*name.rpartition(".")[::2], name) for name, _ in keys(schema, like=key)]
     siblings = {its_leaf: name for its_parent, its_leaf, name in split if its_parent == parent}
-    anywhere = {its_leaf: name for _, its_leaf, name in reversed(split)}
+    anywhere: dict[str, list[str]] = {}
+    for name in dict.fromkeys([*(name for *_, name in split), *deeper]):
+        anywhere.setdefault(name.rpartition(".")[2], []).append(name)
+    if leaf in anywhere:
+        return PodiumError(f"{where}there is no key {key}; did you mean {' or '.join(anywhere[leaf][:3])}?")
     if near := nearest(leaf, siblings):
         return PodiumError(f"{where}there is no key {key}; did you mean {siblings[near]}?")
     if near := nearest(leaf, anywhere):
-        return PodiumError(f"{where}there is no key {key}; did you mean {anywhere[near]}?")
+        return PodiumError(f"{where}there is no key {key}; did you mean {' or '.join(anywhere[near][:3])}?")
     has = f"{parent or 'the configuration'} has {listed(sorted(siblings))}"
     return PodiumError(f"{where}there is no key {key}; {has}")
 

@@ -157,6 +157,8 @@ def _parse(word: str) -> Override | Assignment:
         if value[:1] in ("[", "{"):  # it is the shell that splits these; a quoted value would be text
             whole = f"{name}=[…]" if value[0] == "[" else f"{name}={{…}}"
             hint = f"if it holds spaces, quote it whole: ARGS=\"'{whole}'\""
+        elif value[:1] == "(":
+            hint = f"a list stands in brackets: {name}=[{value.strip('()')}]"
         else:
             hint = f"quote the value: \"{name}='…'\""
         raise PodiumError(f"cannot read {word} ({problem}); {hint}") from None

@@ -230,7 +230,7 @@ def one_of(key: str, value: str, allowed: tuple[str, ...], more: str = "") -> No
 
 def at_least(key: str, value: int | None, least: int, or_null: bool = False) -> None:
     """Raise a PodiumError that names the key if the number is smaller than the least allowed."""
-    if value is not None and value < least:
+    if value is not None and not value >= least:  # so also for nan
         raise PodiumError(f"{key} must be at least {least}{' or null' if or_null else ''}, got {value}")
 
 

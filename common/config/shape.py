@@ -32,13 +32,20 @@ def check_shape(value: Any, shape: Any, file: Path | str) -> None:
 
     Types are taken strictly: «3» is no number. Keys that a model does not have are let through.
     """
+    if found := fault(value, shape):
+        raise PodiumError(f"{file} is damaged: {found}")
+
+
+def fault(value: Any, shape: Any) -> str:
+    """The first key that is not as `shape` says, and why; "" where all are."""
     try:
         _adapter(shape).validate_python(value, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"]))
         given = "" if first["type"] == "missing" else f", got {show(first['input'])[:200]}"
-        raise PodiumError(f"{file} is damaged: {key + ': ' if key else ''}{first['msg']}{given}") from None
+        return f"{key + ': ' if key else ''}{first['msg']}{given}"
+    return ""
 
 
 @cache

@@ -2,15 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from common.config.check import PASSED, parts
 from common.config.explain import explain, said_by
 from common.config.nearest import show
 from common.config.overrides import escape
 from common.config.schema import Root
+from common.config.signature import signature
+from common.config.source import NotFound, Opaque
 from common.errors import PodiumError
 
 
@@ -37,11 +41,22 @@ def typed(
             )
         OmegaConf.to_object(config)  # runs the dataclasses' own checks
     except OmegaConfBaseException as error:
-        raise explain(error, schema, sources or {}) from None
+        raise explain(error, schema, sources or {}, lambda: _deeper(values)) from None
     except PodiumError as error:
         key = str(error).split()[0]  # the checks of the dataclasses begin with the key
         raise PodiumError(said_by(key, sources or {}) + str(error)) from None
     return config
+
+
+def _deeper(values: Mapping[str, Any]) -> list[str]:
+    """Dotted keys of the parts in these values, and of the arguments that their targets take."""
+    found = []
+    for at, part in parts(values):
+        with suppress(NotFound, Opaque, SyntaxError, UnicodeDecodeError, RecursionError):
+            names = signature(str(part["_target_"])).parameters
+            found += [f"{at}.{name}" for name in names if name not in PASSED.get(at, ())]
+        found += [f"{at}.{name}" for name in part if not name.startswith("_")]
+    return found
 
 
 def _fill(node: DictConfig, values: Mapping[str, Any]) -> None:

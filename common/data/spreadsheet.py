@@ -5,15 +5,18 @@ A spreadsheet takes a cell for a formula that begins with = + - @, a tab or a li
 Submissions are the contest's own form, and are not written by this.
 """
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from common.errors import PodiumError
 from common.files import written
 from common.text import nfc
 
+_OTHERS = {";": "«;»", "\t": "tabs", "|": "«|»"}
 _FORMULA = re.compile(r"[\s'\"]*[=+\-@＝＋－＠]|[ '\"]*[\t\r\n]")
 
 
@@ -34,8 +37,29 @@ def to_csv(table: pd.DataFrame, path: Path, suffix: str = "partial") -> None:
 
 
 def read_csv(path: Path, **how: Any) -> pd.DataFrame:
-    """As pandas reads it, all text unescaped and, but for the column `path`, as NFC: names are compared so."""
-    found = _of_text(pd.read_csv(path, **how), unescape)
+    """As pandas reads it, all text unescaped and, but for the column `path`, as NFC: names are compared so.
+
+    Raises PodiumError for a file that is no CSV in UTF-8 with commas, as some spreadsheets write by default.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = file.readline().strip()
+        for separator, called in _OTHERS.items():
+            columns = next(csv.reader([header], delimiter=separator), [])
+            if len(columns) > 1 and "," not in header:
+                raise PodiumError(
+                    f"{path}: its columns are separated by {called}, expected are commas: its first line would be "
+                    f"{','.join(columns)}"
+                )
+        found = _of_text(pd.read_csv(path, **how), unescape)
+    except UnicodeDecodeError:
+        raise PodiumError(f"{path} is not UTF-8: save it as CSV in UTF-8, separated by commas") from None
+    except pd.errors.EmptyDataError:
+        raise PodiumError(
+            f"{path} is empty: expected is a first line with the names of the columns"
+        ) from None
+    except pd.errors.ParserError as error:
+        raise PodiumError(f"{path} is no CSV separated by commas: {str(error).strip()}") from None
     names = found.drop(columns="path", errors="ignore")
     return found.assign(**_of_text(names, nfc).to_dict("series")) if len(names.columns) else found
 

@@ -14,7 +14,7 @@ from common.data import predictions
 from common.data.images import ImageError
 from common.data.records import class_folders
 from common.data.spreadsheet import to_csv
-from common.deliver.predict import OnRun, check_moved, find_run, run_config
+from common.deliver.predict import OnRun, check_moved, find_run, run_config, take_threads
 from common.errors import PodiumError
 from common.files import check_inside
 from common.run import folder
@@ -58,6 +58,7 @@ def evaluate(options: Evaluate) -> Path:
     from common.run.parts import make_data
     from common.run.scoring import score_table
 
+    take_threads(options.threads)
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)
     if own is not None and options.data:
         config = run_config(

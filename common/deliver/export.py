@@ -58,7 +58,6 @@ class Export(OnRun):
         at_least("batch_size", self.batch_size, 2)
         at_least("images", self.images, 1)
         at_least("calibration", self.calibration, 0)
-        at_least("threads", self.threads, 1, or_null=True)
         above_zero("seconds", self.seconds)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from common import trust
 from common.config.check import check
+from common.config.command import export_of
 from common.config.shape import Part, Text, check_shape
 from common.data.images import ImageError, check_picture
 from common.data.preprocessing import Preprocessing
@@ -62,7 +63,7 @@ class Exported:
         if path.suffix != SUFFIX:
             raise PodiumError(f"{path}: expected an exported file {path.stem}{SUFFIX}")
         if not path.is_file():
-            raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
+            raise PodiumError(f"there is no file {path}: make it by {export_of(path)}")
         self.session = session(path, threads, spin)
         self.about = about_of(path, self.session.get_modelmeta().custom_metadata_map)
         self.class_names: list[str] = self.about["class_names"]

@@ -14,8 +14,10 @@ from common import trust
 from common.activity import tell_on_stderr
 from common.build import build
 from common.config.check import check
+from common.config.command import word
 from common.config.nearest import suggest
 from common.config.schema import at_least
+from common.cores import check_count, cores
 from common.data.images import ImageError
 from common.data.reader import images_of
 from common.data.records import bad_table, image_id
@@ -24,7 +26,7 @@ from common.deliver.submission import Submission
 from common.errors import PodiumError, reading
 from common.files import is_stream, written
 from common.run import folder
-from common.text import printable
+from common.text import printable, quoted
 
 
 class Predictor(Protocol):
@@ -58,11 +60,14 @@ class OnRun:
     tta: bool = True  # use the models' test-time augmentation, if they have one
     batch_size: int = 128  # images at a time
     max_pixels: int | None = None  # a picture of more cannot be read; null: data.max_pixels of the run
+    threads: int | None = None  # CPU threads of the models, >= 1; null: all that this process may use
     trust: Any = None  # packages of one's own that the run may name: "a,b" or [a,b]; see common/trust.py
 
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
         at_least("max_pixels", self.max_pixels, 1, or_null=True)
+        at_least("threads", self.threads, 1, or_null=True)
+        check_count("threads", self.threads)
 
 
 @dataclass
@@ -159,7 +164,7 @@ def is_exported(run_dir: str | None) -> bool:
     if run_dir is not None and Path(run_dir).suffix == ".ckpt":
         raise PodiumError(
             f"RUN: {run_dir} is one of a run's checkpoints: name the run folder, and the checkpoint by "
-            f"ARGS=checkpoint={Path(run_dir).name}"
+            f"ARGS={quoted(word('checkpoint', Path(run_dir).name))}"
         )
     return run_dir is not None and (Path(run_dir).suffix in (".onnx", ".pt2") or Path(run_dir).is_file())
 
@@ -223,7 +228,15 @@ def _trained(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
 
     from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
 
+    take_threads(options.threads)
     return run, Ensemble.of_run(run, options.checkpoint, options.tta), config
+
+
+def take_threads(threads: int | None) -> None:
+    """Let torch compute with so many from now on; None: with all that this process may use."""
+    import torch
+
+    torch.set_num_threads(threads or cores())
 
 
 def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
@@ -237,7 +250,7 @@ def _exported(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
     from common.deliver.exported import Exported
 
     path = Path(str(options.run_dir))
-    model = Exported(path)
+    model = Exported(path, options.threads)
     check_parts(model.about, path)
     check_competition(str(options.run_dir), model.config, options.competition)
     return path, model, model.config

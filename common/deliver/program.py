@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from common.config.command import export_of
 from common.config.shape import check_shape
 from common.data.archive import read_member
 from common.deliver.exported import about_of, first_line
@@ -28,7 +29,7 @@ class Program:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         if not path.is_file():
-            raise PodiumError(f"there is no file {path}: make it by make export RUN=<run folder>")
+            raise PodiumError(f"there is no file {path}: make it by {export_of(path)}")
         self.path = path
         self.threads = threads
         self.about = about_of(path, _metadata(path))

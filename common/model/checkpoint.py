@@ -25,6 +25,8 @@ class Known(BaseModel):
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(allow_inf_nan=False, gt=0)]
+Means = Annotated[list[Finite], Field(min_length=1, max_length=3)]
+Deviations = Annotated[list[Positive], Field(min_length=1, max_length=3)]
 
 
 class HyperParameters(Known):
@@ -35,8 +37,8 @@ class HyperParameters(Known):
     optimizer: Part
     schedule: Part | None = None
     preprocessing: Preprocessing
-    mean: Annotated[list[Finite], Field(min_length=1, max_length=3)] = [0.5]
-    std: Annotated[list[Positive], Field(min_length=1, max_length=3)] = [0.5]
+    mean: Means = [0.5]
+    std: Deviations = [0.5]
     levels: dict[str, list[int]] = {}
     seed: int = 0
 

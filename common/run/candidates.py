@@ -13,6 +13,7 @@ from common.data import predictions
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import class_names, read_folds
+from common.run.next_steps import resume
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def find(runs: Sequence[Path]) -> list[Candidate]:
         called = run.name if names[run.name] == 1 else f"{run.parent.name}/{run.name}"
         jobs = sorted(path.parent for path in run.glob("jobs/*/best.ckpt") if folder.is_done(path.parent))
         if not jobs:
-            raise PodiumError(f"{run} has no finished job to blend: go on with it by make train RUN={run}")
+            raise PodiumError(f"{run} has no finished job to blend: go on with it by {resume(run)}")
         last = class_names(max(jobs, key=lambda job: folder.load_config(job)["job"]["number"]))
         known = {job: class_names(job) for job in jobs}
         found += [Candidate(run, job, called) for job in jobs if known[job] == last]

@@ -20,13 +20,13 @@ from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from common.files import written
-from common.run.fonts import font_for
+from common.run.fonts import font_for, font_for_most
 
 # Okabe and Ito's palette: told apart under every common colour blindness (jfly.uni-koeln.de/color).
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, LINE = "#1f2328", "#6a737d", "#d8dee4"
 DPI = 120
-NO_FONT = "no font for these characters on this system: numbers shown instead, of classes from 0"
+NO_FONT = "#3 and the like: numbers, from 0, of classes for whose names this system has no font"
 
 
 def look() -> AbstractContextManager[None]:
@@ -103,16 +103,15 @@ class Names:
 
     shown: list[str]
     font: FontProperties
-    note: str  # why numbers are shown instead of names, else ""
+    note: str  # why numbers are shown instead of some names, else ""
 
 
-def drawable(names: Sequence[str], numbers: Sequence[int]) -> Names:
-    """The names with a font that holds them all, or their `numbers` and a note where no such font exists."""
+def drawable(names: Sequence[str], numbers: Sequence[int], note: str = NO_FONT) -> Names:
+    """The names with the font that holds the most of them; of the others their `numbers`, such as #3, and a note."""
     clean = [_one_line(name) for name in names]
-    font = font_for(["…", *clean])
-    if font is None:
-        return Names([str(number) for number in numbers], FontProperties(), NO_FONT)
-    return Names(clean, font, "")
+    font, held = font_for_most(clean, always="…#0123456789")
+    shown = [name if has else f"#{number}" for name, number, has in zip(clean, numbers, held, strict=True)]
+    return Names(shown, font, "" if all(held) else note)
 
 
 def plain(text: str) -> str:

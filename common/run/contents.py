@@ -99,6 +99,16 @@ def differences(run: Path, config: dict[str, Any], now: Contents | None) -> list
     return folder.differences(before.in_place(old), now.in_place(config)) or _of_data(run, before, now)
 
 
+def differences_but_places(run: Path, config: dict[str, Any]) -> list[str]:
+    """As `differences`, of whatever cannot be the place of something: known before any data are read."""
+
+    def without(data: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in data.items() if key != "root" and not isinstance(value, str)}
+
+    old = folder.load_config(run, shapes.Begun)
+    return folder.differences(_with_data(old, without), _with_data(config, without))
+
+
 def _of_data(run: Path, before: Contents, now: Contents) -> list[str]:
     if before.classes == now.classes and before.records == now.records:
         return []
@@ -122,7 +132,7 @@ def _of_data(run: Path, before: Contents, now: Contents) -> list[str]:
         if len(new) > before.pictures - len(then):  # those could not be read, and are in no part
             examples += new[:3]
     said.append(f"{before.pictures:,} labelled pictures → {now.pictures:,}{_in_brackets(examples)}")
-    return [f"data.root: other data lie there: {'; '.join(said)}"]
+    return [f"data.root: its content is another: {'; '.join(said)}"]
 
 
 def _in_brackets(examples: list[str]) -> str:

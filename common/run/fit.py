@@ -42,6 +42,7 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "deterministic",
     "num_sanity_val_steps",
 }  # fmt: skip  # fmt: skip
+DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
 NULLABLE = {"check_val_every_n_epoch"}  # where null is Lightning's None, and not its default
 RESUMED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 
@@ -53,7 +54,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     _freeze(own, module)  # before the trial, which times what the job will compute
     speed = _speed(config, job, module, data)
     lay_out(module, speed["memory_format"])
-    _check_metrics(config, module)
+    check_metrics(config, module)
     _check_validation(options, data)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
     device = device_of(options["accelerator"])
@@ -84,7 +85,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         timer._offset = spent  # type: ignore[assignment]
         callbacks.insert(0, timer)
     loggers = [build(part, "logger", save_dir=str(job)) for part in config["logger"].values() if part]
-    trainer = _trainer(
+    trainer = make_trainer(
         options,
         **{key: options[key] for key in TRAINER_KEYS if options[key] is not None or key in NULLABLE},
         max_epochs=-1 if options["max_epochs"] is None else options["max_epochs"],
@@ -161,8 +162,11 @@ def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> 
         note(job / "log.txt", line)
 
 
-def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
-    """A metric that nothing measures is refused before the first step, not after the first epoch."""
+def check_metrics(config: dict[str, Any], module: ImageClassifier, classes_known: bool = True) -> None:
+    """A metric that nothing measures is refused before the first step, not after the first epoch.
+
+    classes_known: else the levels of a class tree may bring metrics that the module does not know of.
+    """
     asked = {f"best.{metric}": (metric, direction) for metric, direction in config["best"].items()}
     for name, part in config["callbacks"].items():
         if part is not None and part.get("monitor") is not None:
@@ -186,6 +190,8 @@ def _check_metrics(config: dict[str, Any], module: ImageClassifier) -> None:
                 f"train_loss, or {key.rpartition('.')[0]}=null"
             )
         if metric not in known:
+            if not classes_known and metric.endswith("_top1"):
+                continue
             raise PodiumError(
                 f"{key}: there is no metric {metric}{suggest(metric, known)}; there are {', '.join(known)}"
             )
@@ -207,11 +213,12 @@ def _check_validation(options: dict[str, Any], data: ImageData) -> None:
     )
 
 
-def _trainer(options: dict[str, Any], **arguments: Any) -> pl.Trainer:
+def make_trainer(options: dict[str, Any], **arguments: Any) -> pl.Trainer:
     """Raises PodiumError where devices or strategy are not to be had here."""
+    arguments = {key: options[key] for key in DEVICES} | arguments
     try:
         return pl.Trainer(**arguments)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         asked = ", ".join(f"trainer.{key}={options[key]}" for key in ("accelerator", "devices", "strategy"))
         raise PodiumError(f"{asked}: trainer=auto takes what this machine has ({error})") from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common import trust
+from common.config.command import command
 from common.config.shape import check_shape
 from common.errors import PodiumError, reading
 from common.files import make_folder, write_text, written
@@ -18,6 +19,7 @@ from common.run import plain_yaml, shapes
 
 RUNS = Path("runs")
 DATA = Path("data")  # what is made of a competition's data, or drawn in their place
+CONTENT = " content "  # stands in what is said of a place that holds something else than it did
 LARGEST = 2_000_000  # bytes of a config.yaml
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
@@ -56,7 +58,7 @@ def choose(
             differing = differ(run, config)
             if not differing:
                 return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
-            if len(differing) == 1 and differing[0].startswith("data."):
+            if len(differing) == 1 and CONTENT in differing[0]:
                 print(f"not going on with the unfinished run {run}: {differing[0]}", flush=True)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
     run, count = RUNS / competition / stamp, 1
@@ -77,7 +79,7 @@ def newest_finished(competition: str) -> Path:
     if not finished:
         raise PodiumError(
             f"there is no finished run of {competition} in {RUNS / competition}: name one by RUN=<folder>, "
-            f"or train one by make train COMP={competition}"
+            f"or train one by {command('train', COMP=competition)}"
         )
     return _by_time(run / "done" for run in finished)[-1].parent
 

@@ -1,6 +1,6 @@
 """A font of this system that holds given characters, so that pictures never show empty boxes for class names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,25 @@ def font_for(text: str | Iterable[str]) -> "FontProperties | None":
     return None if path is None else FontProperties(fname=path)
 
 
+def font_for_most(texts: Sequence[str], always: str = "") -> "tuple[FontProperties, list[bool]]":
+    """The font that holds all characters of the most of `texts`, and which of them; of equal ones the preferred.
+
+    always: characters that it must hold too. matplotlib's own font is taken where none holds any.
+    """
+    from matplotlib.font_manager import FontProperties
+
+    characters = [frozenset(map(ord, text)) for text in texts]
+    best, most = None, [False] * len(texts)
+    for path in _files():
+        has = _codes(path)
+        held = [codes <= has for codes in characters]
+        if sum(held) > sum(most) and has.issuperset(map(ord, always)):
+            best, most = path, held
+            if all(held):
+                break
+    return (FontProperties() if best is None else FontProperties(fname=best)), most
+
+
 @lru_cache(maxsize=256)
 def _file_for(characters: frozenset[str]) -> str | None:
     codes = sorted(map(ord, characters), reverse=True)  # the rarest come last in Unicode: reject early
@@ -66,6 +85,13 @@ def _preference(path: str) -> tuple[int, int, str]:
         part in name for part in ("bold", "italic", "oblique", "light", "thin", "black", "medium", "mono")
     )
     return family, int(styled), path
+
+
+@lru_cache(maxsize=64)
+def _codes(path: str) -> frozenset[int]:
+    """The characters that a font has glyphs for."""
+    font = _open(path)
+    return frozenset(font.get_charmap()) if font else frozenset()
 
 
 @lru_cache(maxsize=64)

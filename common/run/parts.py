@@ -77,7 +77,7 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
         check({"picture": known["preprocessing"].get("picture")})
         check_picture(known["preprocessing"])
         module: ImageClassifier = module_class.load_from_checkpoint(
-            checkpoint, map_location="cpu", weights_only=True, model=_from_scratch(known["model"])
+            checkpoint, map_location="cpu", weights_only=True, model=from_scratch(known["model"])
         )
     untaught = {**config["callbacks"], "soft_labels": None}  # its table is for training, and may be gone
     with reading(said):
@@ -92,14 +92,14 @@ def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
     return module.eval()
 
 
-def _from_scratch(part: Any) -> Any:
+def from_scratch(part: Any) -> Any:
     """A network's part without what begins it: the weights are in the checkpoint, and no file or hub is asked."""
     if isinstance(part, dict):
         return {
-            key: "none" if key == "pretrained" and value is not None else _from_scratch(value)
+            key: "none" if key == "pretrained" and value is not None else from_scratch(value)
             for key, value in part.items()
         }
-    return [_from_scratch(value) for value in part] if isinstance(part, list) else part
+    return [from_scratch(value) for value in part] if isinstance(part, list) else part
 
 
 def lay_out(module: ImageClassifier, memory_format: str) -> None:

@@ -48,7 +48,7 @@ def with_measure(metric: str) -> dict[str, dict[str, tuple[str, str]]]:
         return PANELS
     loss, accuracy, rate = PANELS.items()
     name = metric.removeprefix("valid_")
-    return dict([loss, accuracy, ("Choosing", {metric: (name, BLUE)}), rate])
+    return dict([loss, accuracy, ("Choosing", {metric: (plain(name), BLUE)}), rate])
 
 
 def learning_curves(history: pd.DataFrame, chosen_by: str = "") -> Figure:

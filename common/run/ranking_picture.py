@@ -22,6 +22,7 @@ from common.run.canvas import (
 )
 from common.run.ranking import Ranking
 
+NO_FONT = "#3 and the like: this system has no font for their names; see row 3 of ranking.md"
 WHISKERS = "whiskers, of several seeds: sd"
 NAMES, AXES, LINE = 2.4, 4.6, 0.3  # inches: width of the names and of the axes, height of a row
 
@@ -29,7 +30,7 @@ NAMES, AXES, LINE = 2.4, 4.6, 0.3  # inches: width of the names and of the axes,
 def draw_ranking(path: Path, ranking: Ranking) -> Path:
     """Write the picture of a ranking; rows without a score are named and have no dot."""
     metric, rows = ranking.metric, ranking.rows
-    names = drawable([row.name for row in rows], range(1, len(rows) + 1))
+    names = drawable([row.name for row in rows], range(1, len(rows) + 1), NO_FONT)
     heads = [part for line in ranking.heads for part in wrap(plain(line), 105)]
     top = 0.55 + 0.2 * len(heads)
     with look():
@@ -64,7 +65,11 @@ def draw_ranking(path: Path, ranking: Ranking) -> Path:
             figure,
             0.3,
             bottom,
-            plain((f"red: the baseline, {ranking.baseline}; " if ranking.compares else "") + WHISKERS),
+            plain(
+                (f"red: the baseline, {ranking.baseline}; " if ranking.compares else "")
+                + WHISKERS
+                + (f"; {names.note}" if names.note else "")
+            ),
             8,
             color=GREY,
         )

@@ -7,7 +7,9 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from common.activity import duration
 from common.run import folder
+from common.run.canvas import drawable
 from common.run.results import read_results
 from common.run.summary import formatted
 
@@ -35,15 +37,23 @@ def write_report(run: Path) -> Path:
         }
         for _, row in results.score_table().iterrows()
     ]
-    numbered = [{"number": number, **row} for number, row in enumerate(results.per_class()) if row["support"]]
-    classes = sorted(numbered, key=lambda row: row["recall"])
-    environment = jinja2.Environment(
+    per_class = results.per_class()
+    # where pictures show numbers in place of names, this table is their legend
+    all_of_them = bool(drawable([str(row["class"]) for row in per_class], range(len(per_class))).note)
+    numbered = [
+        {"number": number, **row}
+        for number, row in enumerate(per_class)
+        if row["support"] or row["predicted"] or all_of_them
+    ]
+    classes = sorted(numbered, key=lambda row: (row["recall"] is None, row["recall"] or 0))
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = environment.get_template("report.html.j2").render(
+    page = templates.get_template("report.html.j2").render(
         results=results,
+        environment=_for_people(results.environment),
         scores=scores,
         heads=heads,
         classes=[{key: _rounded(value) for key, value in row.items()} for row in classes],
@@ -61,6 +71,18 @@ def write_report(run: Path) -> Path:
 
 def _picture(path: Path) -> str | None:
     return base64.b64encode(path.read_bytes()).decode() if path.exists() else None
+
+
+def _for_people(environment: dict[str, Any]) -> dict[str, Any]:
+    """What it ran on and how long: versions, which are many, stand elsewhere."""
+    shown: dict[str, Any] = {
+        key: "none" if value == [] else value for key, value in environment.items() if key != "packages"
+    }
+    if "training_seconds" in shown:
+        shown["training time"] = duration(shown.pop("training_seconds"))
+    if isinstance(shown.get("threads"), list):
+        shown["threads"] = ", ".join(map(str, shown["threads"]))
+    return shown
 
 
 def _rounded(value: Any) -> Any:

@@ -6,7 +6,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from common.run.folder import load_config
+from common.run.next_steps import after_training
 from common.run.results import Results, read_results
 from common.text import printable
 
@@ -33,20 +33,16 @@ def print_summary(run: Path, console: Console) -> None:
             )
     console.print(f"run     {run}", markup=False, emoji=False, soft_wrap=True)
     console.print(f"report  {run / 'report.html'}", markup=False, emoji=False, soft_wrap=True)
-    console.print("next")
-    name = results.competition
-    for command in (
-        *([f"make predict COMP={name} RUN={run}"] if _has_test(run) else []),
-        f"make predict COMP={name} RUN={run} INPUT=<folder or image>",
-        f"make evaluate COMP={name} RUN={run} INPUT=<folder of class folders>",
-    ):
+    print_next(run, console)
+
+
+def print_next(run: Path, console: Console) -> None:
+    """Print commands that take this run or blend."""
+    console.print(
+        "next, photos being any folder of pictures and labelled one of class folders", soft_wrap=True
+    )
+    for command in after_training(run):
         console.print(f"  {command}", markup=False, emoji=False, soft_wrap=True)
-
-
-def _has_test(run: Path) -> bool:
-    """Whether there are pictures to predict without INPUT=: one's own folder need not have a test part."""
-    data = load_config(run)["data"]
-    return not data["_target_"].endswith(".FolderData") or Path(data["root"], "test").is_dir()
 
 
 def _scores(results: Results) -> Table:

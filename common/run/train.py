@@ -10,6 +10,7 @@ from typing import Any
 from common import trust
 from common.activity import Activity
 from common.build import build
+from common.config.command import command
 from common.config.configure import check_root
 from common.config.shape import check_shape
 from common.config.weights import TAKEN, demanded, for_channels, otherwise
@@ -18,13 +19,15 @@ from common.errors import PodiumError
 from common.files import made
 from common.model.checkpoint import HyperParameters, load_checkpoint
 from common.run import environment, folder
-from common.run.contents import Contents, differences
+from common.run.contents import Contents, differences, differences_but_places
 from common.run.features import delete_features
 from common.run.gallery import doubts, draw
+from common.run.job import threads
 from common.run.members import Member, class_names, write_members
 from common.run.outcome import write_scores
 from common.run.parts import load_module, make_callbacks, make_data
 from common.run.pseudo_labels import check_teachers
+from common.run.rehearsal import rehearse
 from common.run.report import write_report
 from common.run.stages import (
     Job,
@@ -49,11 +52,14 @@ def train(config: dict[str, Any]) -> Path:
     """
     if further := trust.own(config):
         print(f"to predict with this run, trust {', '.join(further)}: trust=<package>, or conf/trust.yaml")
-    config = with_data(config)
+    config = with_root(config)
     waves = with_weights(jobs_of(config))
-    for wave in waves:  # only made: what does not fit is said before a run folder is begun
-        make_data(wave[0].config, folder.RUNS)
+    run, _ = folder.choose(config, differences_but_places)
+    for wave in waves:  # what does not fit is said before a run folder is begun, and before pictures are read
+        data = make_data(wave[0].config, folder.RUNS)
         make_callbacks(wave[0].config)
+        if not folder.is_done(run):
+            rehearse(wave[0].config, data, run / "jobs" / wave[0].name)
     if config["data"].get("unlabelled") and not any(
         stage["soft_labels_from"] for stage in stages_of(config).values()
     ):
@@ -61,6 +67,7 @@ def train(config: dict[str, Any]) -> Path:
             "data.unlabelled: a stage must learn from a teacher, by stages.<name>.soft_labels_from"
         )
     launcher = build(config["launcher"], "launcher")
+    draw_sample(config)
     with Activity("looking for pictures"):
         now = Contents.of(config)
     run, why = folder.choose(config, lambda run, config: differences(run, config, now))
@@ -153,7 +160,17 @@ def is_one_process(config: dict[str, Any]) -> bool:
 
 
 def with_data(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with a data root: the competition's sample data where none is named, drawn if missing."""
+    """As `with_root`, and sample data are drawn where they are missing."""
+    config = with_root(config)
+    draw_sample(config)
+    return config
+
+
+def with_root(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with a data root: where none is named, that of the competition's sample data.
+
+    Raises PodiumError where there is no such folder, and where the competition draws no sample.
+    """
     trust.own(config)
     data = config["data"]
     if data.get("root") is not None:
@@ -163,14 +180,32 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
             raise PodiumError(f"data.root: {utf8(str(root.resolve()))} is not UTF-8: rename the folder")
         return {**config, "data": {**data, "root": str(root.resolve())}}
     root = folder.DATA / config["competition"] / "sample"
-    data_class: type[ImageData] = trust.resolve(data["_target_"], "data")
-    if not root.is_dir():
-        print(f"no data.root given: drawing sample data in {root}", flush=True)
-        with Activity("drawing sample data"), made(root):
-            data_class.write_sample(root)
-    else:
-        print(f"no data.root given: using the sample data in {root}", flush=True)
+    if not root.is_dir() and not _draws(trust.resolve(data["_target_"], "data")):
+        name = config["competition"]
+        raise PodiumError(
+            f"data.root is not set, and {name} draws no sample data: name the folder of your pictures, by "
+            f"{command('train', COMP=name)} DATA=<folder>, or by data.root in conf/competition/{name}.yaml"
+        )
     return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}
+
+
+def draw_sample(config: dict[str, Any]) -> None:
+    """Draw the sample data where the configuration asks for them and they are missing."""
+    data, root = config["data"], folder.DATA / config["competition"] / "sample"
+    if Path(data["root"]) != root.resolve():
+        return
+    if root.is_dir():
+        print(f"no data.root given: using the sample data in {root}", flush=True)
+        return
+    data_class: type[ImageData] = trust.resolve(data["_target_"], "data")
+    print(f"no data.root given: drawing sample data in {root}", flush=True)
+    with Activity("drawing sample data"), made(root):
+        data_class.write_sample(root)
+
+
+def _draws(data_class: type[ImageData]) -> bool:
+    """Whether a competition draws sample data."""
+    return data_class.write_sample.__func__ is not ImageData.write_sample.__func__  # type: ignore[attr-defined]
 
 
 def start(run: Path, config: dict[str, Any], waves: list[list[Job]], now: Contents | None = None) -> None:
@@ -181,7 +216,7 @@ def start(run: Path, config: dict[str, Any], waves: list[list[Job]], now: Conten
     """
     before = Contents.read(run)
     if not (run / "config.yaml").exists():
-        folder.write_json(run / "environment.json", environment.describe())
+        folder.write_json(run / environment.NAME, environment.describe(threads(waves[0][0].config)))
         folder.write_config(run, config)
     for job in (job for wave in waves for job in wave):
         path = run / "jobs" / job.name
@@ -234,6 +269,9 @@ def finish(run: Path, waves: list[list[Job]]) -> None:
     if first_folds is not None:
         names = class_names(run / "jobs" / first_folds[0].name)  # stages may have classes of their own
         doubts(run, out_of_fold_path(run, first_folds[0].stage), names)
+    jobs = [run / "jobs" / job.name for wave in waves for job in wave]
+    known = folder.load_json(run / environment.NAME) if (run / environment.NAME).exists() else {}
+    folder.write_json(run / environment.NAME, environment.measured(known, jobs))
     write_report(run)
     delete_features(run)
     folder.write_text(run / "done", "")

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from common.activity import Activity
 from common.config.schema import at_least
-from common.cores import cores
+from common.cores import check_count, cores
 from common.deliver.serve.app import create_app
 from common.deliver.serve.connections import Idle, bearable
 from common.deliver.serve.hosts import check_host
@@ -48,6 +48,7 @@ class Serve:
     def __post_init__(self) -> None:
         at_least("batch_size", self.batch_size, 1)
         at_least("threads", self.threads, 1, or_null=True)
+        check_count("threads", self.threads)
         if not 0 <= self.port <= 65535:
             raise PodiumError(f"port must be 0 to 65535, got {self.port}")
         for host in self.hosts:

@@ -147,3 +147,27 @@ def test_a_configuration_folder_that_is_none_is_named(conf: Conf) -> None:
         configure(["--config-dir=nowhere"])
     with pytest.raises(PodiumError, match="--config-dir needs a folder after it"):
         configure(["seed=1", "--config-dir"])
+
+
+@pytest.mark.parametrize(
+    ("word", "full"),
+    [
+        ("lr=0.1", "optimizer.lr"),
+        ("weight_decay=0.1", "optimizer.weight_decay"),
+        ("batch_size=8", "data.batch_size"),
+        ("batchsize=8", "data.batch_size"),
+        ("epochs=3", "trainer.max_epochs"),
+        ("max_epochs=3", "trainer.max_epochs"),
+        ("threads=2", "trainer.threads"),
+        ("trainer.lr=0.1", "optimizer.lr"),
+        ("workers=2", "data.workers"),
+        ("smoothing=0.1", "loss.smoothing"),
+        ("interpolation=bicubic", "data.interpolation"),
+    ],
+)
+def test_the_last_part_of_a_key_is_enough_to_find_it(word: str, full: str):
+    with pytest.raises(PodiumError) as error:
+        configure(["competition=calligraphy", word])
+    said = str(error.value)
+    assert f"there is no key {word.split('=')[0]}" in said
+    assert full in said.partition("did you mean")[2].replace("?", "").split()

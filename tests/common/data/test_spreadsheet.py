@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.corrections import apply_corrections
+from common.data.corrections import apply_corrections, read_corrections
+from common.data.reliable import repeats
 from common.data.spreadsheet import escape, read_csv, to_csv, unescape
+from common.data.stored_split import StoredSplit
 from common.deliver.submission import Labels, TopK
+from common.errors import PodiumError
+from common.run.clean_rules import only_stable
 
 RUN = [
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "'=1", '"=1', " ' \" -2", "＝1", "'-1", "''=1",
@@ -65,3 +69,35 @@ def test_submissions_are_raw_and_predictions_for_people_are_not(tmp_path):
         found[kind] = pd.read_csv(io.StringIO(file.read_text()), dtype=str).to_numpy().tolist()
     assert found[TopK] == [["=1.png", "-1"], ["'b.png", "'-1"]]
     assert found[Labels] == [["'=1.png", "'-1"], ["'b.png", "''-1"]]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("reader", ["corrections", "split", "list", "scores"])
+def test_a_file_with_other_separators_is_told_so_by_every_reader(tmp_path, separator, reader):
+    file = tmp_path / "list.csv"
+    file.write_text(f"id{separator}class\na.jpg{separator}1,5\n", encoding="utf-8-sig")
+    read = {
+        "corrections": lambda: read_corrections(file),
+        "split": lambda: StoredSplit.read(tmp_path / "none", file),
+        "list": lambda: repeats(pd.DataFrame(), [], file),
+        "scores": lambda: only_stable(pd.DataFrame(), file, 0.5),
+    }[reader]
+    with pytest.raises(PodiumError, match=r"list\.csv.* separated by .* id,class"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"id,class\na,\xfc\n", "UTF-8"), (b"", "empty"), (b"id,class\na,b\nc,d,e\n", "commas")],
+)
+def test_a_file_that_is_no_csv_is_named(tmp_path, content, said):
+    file = tmp_path / "list.csv"
+    file.write_bytes(content)
+    with pytest.raises(PodiumError, match=rf"list\.csv.*{said}"):
+        read_corrections(file)
+
+
+def test_text_in_quotes_may_hold_other_separators(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text('"id;class"\n"a;b"\n')
+    assert read_csv(file).to_dict("list") == {"id;class": ["a;b"]}

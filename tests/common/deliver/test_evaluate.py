@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from common.config.options import parse
 from common.data import predictions
 from common.deliver.evaluate import Evaluate, evaluate
+from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run import folder
@@ -136,3 +138,23 @@ def test_scores_are_not_written_over_a_file(run, tmp_path):
     with pytest.raises(PodiumError, match="is a file; evaluate writes several files into a folder"):
         evaluate(parse(Evaluate, [f"run_dir={run}", f"out={tmp_path / 'scores'}"]))
     assert (tmp_path / "scores").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", [(Evaluate, evaluate), (Predict, predict)])
+def test_models_compute_with_the_threads_that_are_asked_for(run, root, tmp_path, monkeypatch, verb):
+    options, call = verb
+    seen = []
+    forward = ImageClassifier.forward
+    monkeypatch.setattr(
+        ImageClassifier, "forward", lambda *given: seen.append(torch.get_num_threads()) or forward(*given)
+    )
+    words = [
+        f"run_dir={run}",
+        f"input={root}",
+        f"out={tmp_path / ('scores' if call is evaluate else 'x.csv')}",
+    ]
+    call(parse(options, [*words, "threads=3"]))
+    assert set(seen) == {3}
+    for threads in (0, -3, 100_000):
+        with pytest.raises(PodiumError, match="threads must be at"):
+            parse(options, [*words, f"threads={threads}"])

@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import precision_recall_fscore_support
 
+from common.activity import duration
 from common.data import predictions
 from common.errors import PodiumError
 from common.run import folder
+from common.run.environment import measured
 from common.run.report import write_report
 from common.run.results import read_results
 from common.run.summary import formatted, print_summary
@@ -127,3 +129,25 @@ def test_what_choosing_by_a_folds_labels_costs_is_read_from_any_history(tmp_path
         folder.write_json(job / "scores.json", {"epoch": 2})
     found = [line for line in read_results(tmp_path).remarks() if line.startswith("teacher: ")]
     assert len(found) == (said is not None) and (said is None or said in found[0])
+
+
+def test_report_and_environment_say_the_threads_and_the_seconds_of_training(toy, tmp_path, clock):
+    from common.run.train import train
+
+    words = ("trainer.threads=3", "+callbacks.tick={_target_: tests.toys.Tick, seconds: 10}")
+    run = train(toy(f"run_dir={tmp_path / 'run'}", *words))
+    steps = int(pd.read_csv(run / "jobs/train_fold0/history.csv")["step"].max())
+    known = json.loads((run / "environment.json").read_text())
+    assert known["threads"] == 3
+    assert known["training_seconds"] == 10 * steps
+    assert f"<dt>training time</dt><dd>{duration(10 * steps)}</dd>" in (run / "report.html").read_text()
+
+
+def test_jobs_that_had_other_threads_are_told_apart_and_their_seconds_added_up(tmp_path):
+    for name, threads, seconds in (("a", 1, [5, 7.5]), ("b", 2, [1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "environment.json").write_text(json.dumps({"threads": threads}))
+        pd.DataFrame({"seconds": seconds}).to_csv(tmp_path / name / "history.csv")
+    (tmp_path / "only predicts").mkdir()
+    known = measured({"cpus": 4}, sorted(path for path in tmp_path.iterdir()))
+    assert known == {"cpus": 4, "threads": [1, 2], "training_seconds": 8.5}
