@@ -1,5 +1,6 @@
 """ImageData: from a competition's records to batches, the same way for every competition."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -511,7 +512,7 @@ class ImageData(pl.LightningDataModule):
         if not bad:
             return
         path = self.folder / "bad_images.csv"
-        to_csv(bad_table(bad), path)
+        to_csv(bad_table(bad), path, str(os.getpid()))  # jobs side by side write it at a time
         message = f"{len(bad)} of {total} images could not be read; they are listed with reasons in {path}"
         if len(bad) > self.max_bad_share * total:
             raise PodiumError(
