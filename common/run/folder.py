@@ -13,7 +13,7 @@ from typing import Any
 from common import trust
 from common.config.shape import check_shape
 from common.errors import PodiumError, reading
-from common.files import make_folder, write_text, written
+from common.files import make_folder, unwritable, write_text, written
 from common.run import plain_yaml, shapes
 
 RUNS = Path("runs")
@@ -26,7 +26,7 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
     """The folder that `train` works in, and a sentence that says why this one.
 
     With `run_dir` that folder; else the newest unfinished run of an equal config, else a new folder
-    `runs/<competition>/<time>`, with `_sample` behind it if it trains on sample data.
+    `runs/<competition>/<time>`, with `_sample` behind it if it trains on sample data, which is made.
 
     Raises PodiumError where `run_dir` holds a run of another config; the message names the keys that differ.
     """
@@ -50,10 +50,22 @@ def choose(config: dict[str, Any]) -> tuple[Path, str]:
                 return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
     run, count = RUNS / competition / stamp, 1
-    while run.exists():
+    make_folder(run.parent)
+    while not _made(run):  # now, since another may be started in the same second
         count += 1
         run = RUNS / competition / f"{stamp}_{count}"
     return run, f"new run {run}"
+
+
+def _made(run: Path) -> bool:
+    """Make a folder; False if there is one."""
+    try:
+        run.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise unwritable(run, error) from error
+    return True
 
 
 def runs_of(competition: str) -> list[Path]:

@@ -163,8 +163,10 @@ def with_data(config: dict[str, Any]) -> dict[str, Any]:
     data_class: type[ImageData] = trust.resolve(data["_target_"], "data")
     if not root.is_dir():
         print(f"no data.root given: drawing sample data in {root}", flush=True)
-        with Activity("drawing sample data"), made(root):
-            data_class.write_sample(root)
+        with Activity("drawing sample data"), folder.lock(root.parent, wait=True):
+            if not root.is_dir():  # another process may have drawn them meanwhile
+                with made(root):
+                    data_class.write_sample(root)
     else:
         print(f"no data.root given: using the sample data in {root}", flush=True)
     return {**config, "data": {**data, "root": str(root.resolve()), "sample": True}}
