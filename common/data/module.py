@@ -408,18 +408,23 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Every validation image exactly once, in order; ranks take turns."""
-        rows = every = self.rows("valid")
+        rows = self.rows("valid")
+        most = -(-len(rows) // self._world_size)  # that a rank has
         if self.trainer is not None:
             rows = rows[self.trainer.global_rank :: self.trainer.world_size]
-        if len(every) and not len(rows):  # one batch of nothing: it is measured with the others
-            return self._loader(self.valid_images if self.features is None else self.features, [[]])
-        return self.in_order(rows, self.features)
+        return self.in_order(rows, self.features, most)
 
-    def in_order(self, rows: np.ndarray, features: Features | None = None) -> DataLoader:
-        """These rows as they are, without views: the images, or the features that stand for them."""
+    def in_order(
+        self, rows: np.ndarray, features: Features | None = None, most: int | None = None
+    ) -> DataLoader:
+        """These rows as they are, without views: the images, or the features that stand for them.
+
+        most: rows that another rank has; the batches are as many as that one's, with nothing in them where rows end.
+        """
         size = self.together()
         batches = [
-            [(0, int(row)) for row in rows[start : start + size]] for start in range(0, len(rows), size)
+            [(0, int(row)) for row in rows[start : start + size]]
+            for start in range(0, len(rows) if most is None else most, size)
         ]
         return self._loader(self.valid_images if features is None else features, batches)
 
