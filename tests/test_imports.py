@@ -20,6 +20,7 @@ FLOOR = {
     "cores",
     "text",
     "files",
+    "processes",
     "packages",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other
