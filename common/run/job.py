@@ -77,7 +77,7 @@ def _first_cause(job: Path, error: Exception) -> str | None:
         with written(note, str(os.getpid())) as partial:
             if not note.exists():
                 partial.write_text("".join(said), encoding="utf-8")
-        cause = note.read_text(encoding="utf-8").strip().splitlines()[-1]
+        cause = (note.read_text(encoding="utf-8").strip().splitlines() or [own])[-1]
         return None if cause == own else cause.removeprefix("common.errors.PodiumError: ")
     return None
 
