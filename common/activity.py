@@ -14,17 +14,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, TypeVar
 
+from common.processes import is_first_process
+
 Item = TypeVar("Item")
 
 TOLD_AT = (10.0, 30.0, 60.0)  # seconds of an activity
 TOLD_EVERY = 300.0  # seconds, after these
 SHOWN_AFTER = 1.0  # seconds: what is done sooner does not flicker on a terminal
 BAR = 24  # characters
-FURTHER = (
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "SLURM_PROCID",
-)  # not 0 in all but one of the processes that train one model
 
 
 class Activity:
@@ -135,7 +132,7 @@ class _Speaker:
     def enter(self, activity: Activity) -> None:
         with self.lock:
             self.activities.append(activity)
-            if self.thread is None and all(os.environ.get(name, "0") == "0" for name in FURTHER):
+            if self.thread is None and is_first_process():
                 self.heard = time.monotonic()
                 self.streams = [_Watched(self, "stdout"), _Watched(self, "stderr")]
                 self.wake = threading.Event()

@@ -21,6 +21,7 @@ FLOOR = {
     "text",
     "files",
     "make_words",
+    "processes",
     "packages",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loops.evaluation_loop import RestartStage
 
 from common.errors import PodiumError
 
@@ -59,6 +60,7 @@ class SaveLast(Checkpoint):
             # Lightning put its own handler over ours, by which a run ends unsaved and with exit code 0
             signal.signal(signal.SIGTERM, self.on_signal)
         trainer.should_stop = self.should_stop
+        _validate_if_due(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -107,6 +109,20 @@ class SaveLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.should_stop = state_dict["should_stop"]
+
+
+def _validate_if_due(trainer: pl.Trainer) -> None:
+    """Begin with the validation that is due at the batch after which the checkpoint was written, if one is.
+
+    It is written before the validation, so as not to lose a step to a kill. Lightning takes such a one as done; it
+    makes up for one that was under way, which is what this says.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    if loop.restarted_on_train_batch_end and loop._should_check_val_fx(fetcher):
+        loop.val_loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+        loop.val_loop.restarting = False  # none of its batches is done
+        loop._batches_that_stepped -= 1  # where loggers draw it: both resume and validation count the batch
 
 
 class SaveSteps(Checkpoint):

@@ -3,6 +3,7 @@
 import difflib
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from common.errors import PodiumError
@@ -36,6 +37,9 @@ class Freeze(pl.Callback):
         if stage == "fit" and self.until_epoch is None:
             for parameter in parameters:  # the optimizer, made later, leaves them out
                 parameter.requires_grad_(False)
+        if stage == "fit" and self.until_epoch is not None and isinstance(trainer.strategy, DDPStrategy):
+            # processes wait for each other's gradients, of which these have none for some epochs
+            trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         learn = self.until_epoch is not None and trainer.current_epoch >= self.until_epoch

@@ -13,6 +13,7 @@ from pathlib import Path
 from common.data.formats import FOREIGN, SUFFIXES, foreign
 from common.data.image_size import is_known
 from common.errors import PodiumError
+from common.processes import is_first_process
 from common.text import nfc, printable, utf8
 
 # of NAS, macOS, Windows and ext file systems; others of their kind begin with a dot
@@ -126,7 +127,7 @@ def tell(folder: Path, found: Found) -> None:
 
 def once(line: str) -> None:
     """Print a line unless it has been: jobs of one process, and processes of one job, read the same data."""
-    if line not in _told and os.environ.get("LOCAL_RANK", "0") == "0":
+    if line not in _told and is_first_process():
         _told.add(line)
         print(line, flush=True)
 

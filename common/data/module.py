@@ -1,5 +1,6 @@
 """ImageData: from a competition's records to batches, the same way for every competition."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -417,18 +418,23 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Every validation image exactly once, in order; ranks take turns."""
-        rows = every = self.rows("valid")
+        rows = self.rows("valid")
+        most = -(-len(rows) // self._world_size)  # that a rank has
         if self.trainer is not None:
             rows = rows[self.trainer.global_rank :: self.trainer.world_size]
-        if len(every) and not len(rows):  # one batch of nothing: it is measured with the others
-            return self._loader(self.valid_images if self.features is None else self.features, [[]])
-        return self.in_order(rows, self.features)
+        return self.in_order(rows, self.features, most)
 
-    def in_order(self, rows: np.ndarray, features: Features | None = None) -> DataLoader:
-        """These rows as they are, without views: the images, or the features that stand for them."""
+    def in_order(
+        self, rows: np.ndarray, features: Features | None = None, most: int | None = None
+    ) -> DataLoader:
+        """These rows as they are, without views: the images, or the features that stand for them.
+
+        most: rows that another rank has; the batches are as many as that one's, with nothing in them where rows end.
+        """
         size = self.together()
         batches = [
-            [(0, int(row)) for row in rows[start : start + size]] for start in range(0, len(rows), size)
+            [(0, int(row)) for row in rows[start : start + size]]
+            for start in range(0, len(rows) if most is None else most, size)
         ]
         return self._loader(self.valid_images if features is None else features, batches)
 
@@ -534,7 +540,7 @@ class ImageData(pl.LightningDataModule):
         if not bad:
             return
         path = self.folder / "bad_images.csv"
-        to_csv(bad_table(bad), path)
+        to_csv(bad_table(bad), path, str(os.getpid()))  # jobs side by side write it at a time
         message = f"{len(bad)} of {total} images could not be read; they are listed with reasons in {path}"
         if len(bad) > self.max_bad_share * total:
             raise PodiumError(

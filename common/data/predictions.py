@@ -40,7 +40,10 @@ def write(
         try:
             for piece in pieces:
                 rows = slice(done, done + len(piece))
-                columns: dict[str, Any] = {"id": ids[rows], "label": np.asarray(labels[rows], np.int64)}
+                columns: dict[str, Any] = {
+                    "id": pa.array(ids[rows], pa.string()),
+                    "label": np.asarray(labels[rows], np.int64),
+                }
                 if folds is not None:
                     columns["fold"] = np.asarray(folds[rows], np.int64)
                 table = pa.table(columns | _columns(np.asarray(piece, np.float32), columns["label"]))

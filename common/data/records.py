@@ -5,6 +5,7 @@ Columns: `id` (str, unique, stays the same when the data set moves: the path rel
 of a split share it), `source` (str: where the image comes from, may be empty).
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from common.data.found import hidden_in, is_data, pictures_below, tell
 from common.data.images import ImageError
+from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
 from common.text import nfc, printable, utf8
 
@@ -46,6 +48,20 @@ def image_id(path: Path, root: Path) -> str:
 def bad_table(errors: list[ImageError]) -> pd.DataFrame:
     """Columns path and reason, as `bad_images.csv` lists them."""
     return pd.DataFrame([(error.path, error.reason) for error in errors], columns=["path", "reason"])
+
+
+def leave_out(errors: list[ImageError], folder: Path) -> None:
+    """Say which pictures could be read once and no more, and add them to the folder's `bad_images.csv`."""
+    if not errors:
+        return
+    path, found = folder / "bad_images.csv", bad_table(errors)
+    if path.exists():
+        found = pd.concat([read_csv(path, dtype=str, keep_default_na=False), found]).drop_duplicates("path")
+    to_csv(found, path, str(os.getpid()))
+    print(
+        f"left out: {len(errors)} pictures can be read no more, the first is {errors[0]}; all are listed in {path}",
+        flush=True,
+    )
 
 
 def class_folders(

@@ -20,7 +20,7 @@ from common.run import folder
 from common.run.clean_rules import by_accuracy, by_confident_learning, only_stable
 from common.run.members import read_folds
 from common.run.parts import load_module, make_data
-from common.run.scoring import predict_rows
+from common.run.scoring import write_predictions
 from common.run.stages import job_name, out_of_fold_path, reliable_list, stages_of
 
 KEPT_ROWS = 20_000  # images whose predictions are kept together: what a kill costs
@@ -92,7 +92,6 @@ def _own_predictions(run: Path, origin: str, ends: list[Path]) -> Path:
     rows = rows[~data.table["train_only"].to_numpy()[rows]]
     last = job / "last.ckpt"
     module = load_module(config, last if last.exists() else job / "best.ckpt")
-    table = data.table.iloc[rows]
     torch.set_num_threads(config["trainer"]["threads"] or torch.get_num_threads())
     print(
         f"stage {origin}: its model predicts its own {len(rows):,} training images, to clean them", flush=True
@@ -103,9 +102,7 @@ def _own_predictions(run: Path, origin: str, ends: list[Path]) -> Path:
         parts.append(part)
         if not _is_newer(part, ends):
             several = slice(start, start + KEPT_ROWS)
-            pieces = predict_rows(module, data, rows[several], config["trainer"]["accelerator"])
-            ids, labels = table["id"].iloc[several].tolist(), table["label"].iloc[several].to_numpy()
-            predictions.write(part, ids, labels, pieces)
+            write_predictions(part, module, data, rows[several], config["trainer"]["accelerator"])
     predictions.join(path, parts)
     return path
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from common.model.classifier import ImageClassifier
 from common.model.hierarchy import LEAF
 from common.model.measures import direction_of
 from common.model.pretrained import file_classes, file_state, load_state
+from common.processes import FIRST, is_first_process
 from common.run import folder as folders
 from common.run import shapes, stages, trial
 from common.run.features import train_on_features
@@ -44,6 +46,7 @@ TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the other
 }  # fmt: skip  # fmt: skip
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
 NULLABLE = {"check_val_every_n_epoch"}  # where null is Lightning's None, and not its default
+PATIENCE = 600.0  # seconds that a process waits for the first one to choose how to compute
 RESUMED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
@@ -55,7 +58,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     speed = _speed(config, job, module, data)
     lay_out(module, speed["memory_format"])
     check_metrics(config, module)
-    _check_validation(options, data)
+    _check_validation(options, data, 1)
     _start_from(stages.init_checkpoint(config, job.parent.parent), module, job)
     device = device_of(options["accelerator"])
     on_features = train_on_features(config, job, data, module, speed["precision"], device)
@@ -100,24 +103,22 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     )
     if speed["precision"] == "16-mixed" != trainer.precision:  # Lightning takes bf16 in its place
         raise PodiumError(ON_GPU_ALONE)
+    _check_processes(config, data, trainer.world_size)
     resume = job / "last.ckpt"
     if resume.exists():
         _check_resumable(resume, module)
     if is_first_process() and not (job / "views.png").exists():
         with Activity("drawing training views"):
             draw_views(job / "views.png", data)
-    with _signals_to(last), _refusals():
+    if is_first_process():
+        os.environ[FIRST] = str(os.getpid())
+    with _signals_to(last), _refusals(), _ended(trainer):
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
         )
     for path in best_paths(config, job).values() if is_first_process() else ():
         if not path.exists():  # validation was switched off: the last is all there is
             folders.copy(resume, path)
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes, of those that train one model together."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def title(config: dict[str, Any], job: Path) -> str:
@@ -141,12 +142,14 @@ def _freeze(callbacks: list[Callback], module: ImageClassifier) -> None:
 
 def _start_from(checkpoint: Path | None, module: ImageClassifier, job: Path) -> None:
     """Load start weights by name; what is left out or left as it was is listed in `init.json`."""
-    if checkpoint is None or (job / "last.ckpt").exists() or not is_first_process():
-        return  # further processes get their weights from the first
+    if checkpoint is None or (job / "last.ckpt").exists():
+        return
     weights = file_state(checkpoint, key="init_from")
     before, now = file_classes(checkpoint), Classes(module.class_names, module.hparams["levels"])
     rows = rows_of_tensors(module.net, before, now) if before else {}
     loaded = load_state(module.net, weights, str(checkpoint), key="init_from", rows=rows)
+    if not is_first_process():
+        return
     classes = count_carried(rows, loaded.fitted, now)
     folders.write_json(job / "init.json", {"from": str(checkpoint), **vars(loaded), "classes": classes})
     lines = [f"{len(loaded.fitted)} tensors from {checkpoint}"]
@@ -198,9 +201,21 @@ def check_metrics(config: dict[str, Any], module: ImageClassifier, classes_known
         direction_of(key, metric, direction, directions)
 
 
-def _check_validation(options: dict[str, Any], data: ImageData) -> None:
+def _check_processes(config: dict[str, Any], data: ImageData, processes: int) -> None:
+    """One that has nothing to train on is refused before the others wait for it."""
+    images = len(data.rows("train"))
+    if images < processes:
+        raise PodiumError(
+            f"trainer.devices: {images} training pictures are too few for {processes} processes, each of which needs "
+            f"one: set trainer.devices (and trainer.num_nodes) so that they are at most {images}, or leave more to "
+            f"train on, by a smaller data.valid={config['data'].get('valid')}"
+        )
+    _check_validation(config["trainer"], data, processes)
+
+
+def _check_validation(options: dict[str, Any], data: ImageData, processes: int) -> None:
     """An interval that no epoch is long enough for is refused before the first step."""
-    interval, batches = options["val_check_interval"], data.batches_per_epoch
+    interval, batches = options["val_check_interval"], max(1, data.batches_per_epoch // processes)
     limit = options["limit_train_batches"]  # no trainer has told the data of it
     if limit is not None:
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
@@ -232,11 +247,29 @@ def _refusals() -> Iterator[None]:
         raise PodiumError(f"trainer: {error}") from error
 
 
+@contextmanager
+def _ended(trainer: pl.Trainer) -> Iterator[None]:
+    """Where another process was ended by a signal, that is the error, and not what became of the connection to it."""
+    try:
+        yield
+    except RuntimeError as error:
+        processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        if processes:
+            time.sleep(0.5)  # its connections are closed a moment before it has ended
+        for rank, process in enumerate(processes, start=1):
+            if (code := process.poll() or 0) < 0:
+                why = " (out of memory?)" if code == -signal.SIGKILL else ""
+                raise PodiumError(
+                    f"process {rank} of the training was ended by signal {-code}{why}"
+                ) from error
+        raise
+
+
 def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, data: ImageData) -> dict[str, Any]:
     """Precision and memory format: those of this job's first start, so that a resumed run computes the same."""
     path = job / "speed.json"
-    while not (path.exists() or is_first_process()):
-        time.sleep(0.1)  # all processes compute as the first has chosen
+    if not is_first_process():
+        _wait_for(path)  # all processes compute as the first has chosen
     options, enabled = config["trainer"], config["trial"]["enabled"]
     device = device_of(options["accelerator"])
     if path.exists():
@@ -256,6 +289,18 @@ def _speed(config: dict[str, Any], job: Path, module: ImageClassifier, data: Ima
     print(trial.described(choice, device))
     folders.write_json(path, choice)
     return choice
+
+
+def _wait_for(path: Path) -> None:
+    """Until the first process has written a file. Raises PodiumError where it does not."""
+    began = time.monotonic()
+    while not path.exists():
+        if time.monotonic() - began > PATIENCE:
+            raise PodiumError(
+                f"the first of the processes that train together has not written {path} for {PATIENCE:.0f} s: either "
+                "it has ended, which its own output says, or its host and this one do not share that folder"
+            )
+        time.sleep(0.1)
 
 
 def _predicted(options: dict[str, Any], images: int, each: float, batch_size: int) -> float:

@@ -14,7 +14,7 @@ from common import trust
 from common.config.command import command
 from common.config.shape import check_shape
 from common.errors import PodiumError, reading
-from common.files import make_folder, write_text, written
+from common.files import make_folder, unwritable, write_text, written
 from common.run import plain_yaml, shapes
 
 RUNS = Path("runs")
@@ -24,48 +24,71 @@ LARGEST = 2_000_000  # bytes of a config.yaml
 PER_CALL = {"run_dir", "new", "launcher", "on_failure"}  # keys that say where and how to run, not what
 
 
-def choose(
-    config: dict[str, Any], differ: Callable[[Path, dict[str, Any]], list[str]] | None = None
-) -> tuple[Path, str]:
+Differ = Callable[[Path, dict[str, Any]], list[str]]  # how a run differs from a config, in words, a line each
+
+
+def choose(config: dict[str, Any], differ: Differ | None = None) -> tuple[Path, str]:
     """The folder that `train` works in, and a sentence that says why this one.
 
-    With `run_dir` that folder; else the newest unfinished run of an equal config, else a new folder
+    It is that of `begun`, or the one that `run_dir` names, or else a new one, which is made:
     `runs/<competition>/<time>`, with `_sample` behind it if it trains on sample data.
-
-    differ: how a run differs from the config, in words, a line each; None: by the two configurations alone.
-
-    Raises PodiumError where `run_dir` holds a run of another config; the message names the keys that differ.
     """
+    if (run := begun(config, differ)) is not None:
+        if not config["run_dir"]:
+            return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
+        return run, f"finished already: {run}" if is_done(run) else f"going on with {run}"
+    if config["run_dir"]:
+        run = Path(config["run_dir"])
+        return run, f"new run {run}"
     competition = config["competition"]
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
+    run, count = RUNS / competition / stamp, 1
+    make_folder(run.parent)
+    while not _made(run):  # now, since another may be started in the same second
+        count += 1
+        run = RUNS / competition / f"{stamp}_{count}"
+    return run, f"new run {run}"
+
+
+def begun(config: dict[str, Any], differ: Differ | None = None) -> Path | None:
+    """The run that a config goes on with: that of `run_dir`, else the newest unfinished one that does not differ.
+
+    differ: None: by the two configurations alone.
+
+    Raises PodiumError where the run of `run_dir` differs, with how.
+    """
     differ = differ or (lambda run, now: differences(load_config(run, shapes.Begun), now))
     if config["run_dir"]:
         run = Path(config["run_dir"])
         if not (run / "config.yaml").exists():
-            return run, f"new run {run}"
-        differing = differ(run, config)
-        if differing:
+            return None
+        if differing := differ(run, config):
             raise PodiumError(
                 f"{run} was started with another configuration. The keys that differ (there → here):\n  "
                 + "\n  ".join(differing)
                 + "\nGive the same settings to go on with it, or another RUN= for a new run"
             )
-        return run, f"finished already: {run}" if is_done(run) else f"going on with {run}"
-    if not config["new"]:
-        for run in reversed(runs_of(competition)):
-            is_blend = (run / "blend.json").exists()
-            if is_done(run) or is_blend:
-                continue
-            differing = differ(run, config)
-            if not differing:
-                return run, f"going on with the unfinished run {run} (NEW=1 starts afresh)"
-            if len(differing) == 1 and CONTENT in differing[0]:
-                print(f"not going on with the unfinished run {run}: {differing[0]}", flush=True)
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_sample" if config["data"].get("sample") else "")
-    run, count = RUNS / competition / stamp, 1
-    while run.exists():
-        count += 1
-        run = RUNS / competition / f"{stamp}_{count}"
-    return run, f"new run {run}"
+        return run
+    for run in () if config["new"] else reversed(runs_of(config["competition"])):
+        if is_done(run) or (run / "blend.json").exists():
+            continue
+        differing = differ(run, config)
+        if not differing:
+            return run
+        if len(differing) == 1 and CONTENT in differing[0]:
+            print(f"not going on with the unfinished run {run}: {differing[0]}", flush=True)
+    return None
+
+
+def _made(run: Path) -> bool:
+    """Make a folder; False if there is one."""
+    try:
+        run.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise unwritable(run, error) from error
+    return True
 
 
 def runs_of(competition: str) -> list[Path]:

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.data import predictions
-from common.data.images import MAX_PIXELS, read
+from common.data.images import MAX_PIXELS, ImageError, read
 from common.data.module import ImageData
+from common.data.records import leave_out
 from common.files import written
 from common.run import folder, pictures
 from common.run.confusion import confusion
@@ -41,7 +42,8 @@ def draw(run: Path, jobs: list[Path]) -> None:
     wrong = table[table["label"] != table["predicted"]]
     wrong = wrong.sort_values("probability", ascending=False).head(MISTAKES)
     if len(wrong):
-        images = _images(run, wrong["id"].tolist())
+        images, wrong = _images(run, wrong)
+    if len(wrong):
         _save(pictures.worst_mistakes(images, wrong, names), _in(run, "worst_mistakes"))
 
 
@@ -59,16 +61,27 @@ def doubts(run: Path, table: Path, names: list[str]) -> None:
     found = found.head(MISTAKES)
     label_of = {name: label for label, name in enumerate(names)}
     rows = found.assign(label=found["was"].map(label_of), predicted=found["class"].map(label_of))
-    images = _images(run, rows["id"].tolist())
+    images, rows = _images(run, rows)
+    if not len(rows):
+        return
     title = "Labels that models doubt which have not seen the picture"
     _save(pictures.worst_mistakes(images, rows, names, title, ("label", "seen")), _in(run, "doubts"))
 
 
-def _images(run: Path, ids: list[str]) -> list[np.ndarray]:
+def _images(run: Path, rows: pd.DataFrame) -> tuple[list[np.ndarray], pd.DataFrame]:
+    """The pictures of rows with a column id, and the rows that have one: what is gone since is left out."""
     path_of = read_folds(run).set_index("id")["path"]
     data = folder.load_config(run)["data"]
     most = data.get("max_pixels", MAX_PIXELS)
-    return [read(path_of[image], data.get("channels", 3), max_pixels=most) for image in ids]
+    images: dict[int, np.ndarray] = {}
+    bad: list[ImageError] = []
+    for row, image in enumerate(rows["id"]):
+        try:
+            images[row] = read(path_of[image], data.get("channels", 3), max_pixels=most)
+        except ImageError as error:
+            bad.append(error)
+    leave_out(bad, run)
+    return list(images.values()), rows.iloc[list(images)]
 
 
 def _in(run: Path, name: str) -> Path:

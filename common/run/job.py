@@ -9,6 +9,8 @@ Where one model trains in several processes, all of them run this; the first alo
 """
 
 import logging
+import os
+import sys
 import traceback
 import warnings
 from contextlib import nullcontext, suppress
@@ -17,15 +19,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 from common.callbacks.checkpoints import Stopped
 from common.cores import cores
 from common.data.module import ImageData
 from common.errors import PodiumError
+from common.files import written
 from common.model.classifier import ImageClassifier
+from common.processes import die_with_first, is_first_process, is_orphan
 from common.run import environment, stages
 from common.run import folder as folders
-from common.run.fit import best_paths, is_first_process, train
+from common.run.fit import best_paths, train
 from common.run.parts import make_data, make_module
 from common.run.scoring import score_checkpoints
 
@@ -35,20 +40,51 @@ def run_job(job: Path) -> None:
 
     Raises PodiumError for a mistake in configuration or data, Stopped if a signal asked to stop.
     """
-    with folders.lock(job) if is_first_process() else nullcontext():
+    first = is_first_process()
+    rank_zero_only.rank = 0 if first else 1  # type: ignore[attr-defined]  # until a trainer knows it better
+    if not first:
+        die_with_first()
+    with folders.lock(job) if first else nullcontext():
         if folders.is_done(job):
             return
         try:
             _run(job)
+        except Stopped:
+            if first:
+                raise
+            # with an exit code 0, since for any other Lightning kills the first before it has said that it has saved
         except Exception as error:
-            if is_first_process() and not isinstance(error, Stopped):
-                with suppress(PodiumError):  # on a full disk the error itself is what counts
-                    folders.write_text(job / "failed.txt", "".join(traceback.format_exception(error)))
-            raise
+            cause = _first_cause(job, error)
+            if cause is None:
+                raise
+            if not first:
+                sys.exit(1)
+            raise PodiumError(
+                f"another process of this training failed first: {cause} ({job / 'failed.txt'})"
+            ) from error
+
+
+def _first_cause(job: Path, error: Exception) -> str | None:
+    """Note an error in `failed.txt`; if another process has before, what it said: this one's error follows from that.
+
+    None if this is the first, or the same in all of them.
+    """
+    note, said = job / "failed.txt", traceback.format_exception(error)
+    own = "".join(said).strip().splitlines()[-1]
+    if not is_first_process() and is_orphan():
+        return own  # the first is gone, and its launcher says how
+    with suppress(PodiumError, OSError):  # on a full disk the error itself is what counts
+        with written(note, str(os.getpid())) as partial:
+            if not note.exists():
+                partial.write_text("".join(said), encoding="utf-8")
+        cause = (note.read_text(encoding="utf-8").strip().splitlines() or [own])[-1]
+        return None if cause == own else cause.removeprefix("common.errors.PodiumError: ")
+    return None
 
 
 def _run(job: Path) -> None:
-    (job / "failed.txt").unlink(missing_ok=True)
+    if is_first_process():
+        (job / "failed.txt").unlink(missing_ok=True)
     run = job.parent.parent
     config = with_teacher(folders.load_config(job), run)
     quiet_lightning()
@@ -60,7 +96,8 @@ def _run(job: Path) -> None:
     data.setup()
     stages.check_teacher(config, run, data.class_names)
     if config["weights_from"]:
-        take_checkpoints(config, job, run)
+        if is_first_process():
+            take_checkpoints(config, job, run)
     else:
         train(config, job, data, _module(config, job, data))
     if is_first_process():

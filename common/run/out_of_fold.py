@@ -22,7 +22,7 @@ def join(run: Path, stage: str, folds: int) -> Path:
     files = [predictions_path(run / "jobs" / job_name(stage, fold), "valid") for fold in range(folds)]
     tables = [_head(file) for file in files]
     table = pd.concat([table.assign(fold=fold) for fold, table in enumerate(tables)], ignore_index=True)
-    _check(table, read_folds(run), stage, _expected(files))
+    _check(table, read_folds(run), stage, _counts(files))
     path = out_of_fold_path(run, stage)
     predictions.write(
         path, table["id"].tolist(), table["label"].to_numpy(), _rows(files), table["fold"].to_numpy()
@@ -51,18 +51,23 @@ def _rows(files: list[Path]) -> Iterator[np.ndarray]:
             yield rows
 
 
-def _expected(files: list[Path]) -> int | None:
-    """How many images the stage's jobs have in their folds; None if they do not say."""
+def _counts(files: list[Path]) -> list[tuple[int, int]]:
+    """(images in the folds when it began, those of them that it left out) of each of the stage's jobs that says so."""
     scores = [file.parent / "scores.json" for file in files]
-    counts = [load_json(path).get("in_folds") for path in scores if path.exists()]
-    return max((count for count in counts if count is not None), default=None)
+    said = [load_json(path) for path in scores if path.exists()]
+    return [(job["in_folds"], job.get("left_out", 0)) for job in said if "in_folds" in job]
 
 
-def _check(table: pd.DataFrame, split: pd.DataFrame, stage: str, count: int | None) -> None:
-    """count: images in the stage's folds, of those of the run; None: all."""
+def _check(table: pd.DataFrame, split: pd.DataFrame, stage: str, counts: list[tuple[int, int]]) -> None:
+    """counts: as `_counts` gives them, of those of the run; []: all.
+
+    Where a job began with fewer images than another, some could be read no more: these may be missing.
+    """
     expected = split[(split["part"] == "train") & ~split["train_only"].astype(bool)]
     doubled = table["id"][table["id"].duplicated()]
-    missing = set() if len(table) == count else set(expected["id"]) - set(table["id"])
+    most = max((count for count, _ in counts), default=len(expected))
+    fewest = most - sum(most - count + left_out for count, left_out in counts)
+    missing = set() if counts and fewest <= len(table) <= most else set(expected["id"]) - set(table["id"])
     strange = set(table["id"]) - set(expected["id"])
     for what, ids in (("twice", set(doubled)), ("missing", missing), ("not of the folds", strange)):
         if ids:

@@ -1,5 +1,7 @@
 """The scores of a whole run: of each stage, of its folds together, and of its models' mean on the held-out parts."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +60,19 @@ def _of_stage(run: Path, wave: list[Job]) -> dict[str, Any]:
 
 
 def _write_mean(path: Path, files: list[Path]) -> None:
-    """The mean of several models' predictions of the same pictures."""
-    known = predictions.read_top(files[0])
-    exact = (predictions.batches(file, exact=True) for file in files)
-    together = zip(*exact, strict=True)  # pictures of all are in one order
-    means = (combine(np.stack([rows for _, rows in pieces]), "arithmetic") for pieces in together)
-    predictions.write(path, known["id"].tolist(), known["label"].to_numpy(), means)
+    """The mean of several models' predictions of the same pictures: of those that were there for all of them."""
+    tables = [predictions.read_top(file)[["id", "label"]] for file in files]
+    common = set.intersection(*(set(table["id"]) for table in tables))
+    known = tables[0][tables[0]["id"].isin(common)]
+    together = zip(*(_rows(file, common) for file in files), strict=True)  # pictures of all are in one order
+
+    def means() -> Iterator[np.ndarray]:
+        while some := list(islice(together, predictions.ROWS)):
+            yield combine(np.stack([np.stack(rows) for rows in zip(*some, strict=True)]), "arithmetic")
+
+    predictions.write(path, known["id"].tolist(), known["label"].to_numpy(), means())
+
+
+def _rows(file: Path, ids: set[str]) -> Iterator[np.ndarray]:
+    for frame, rows in predictions.batches(file, exact=True):
+        yield from rows[frame["id"].isin(ids)]

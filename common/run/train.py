@@ -54,12 +54,12 @@ def train(config: dict[str, Any]) -> Path:
         print(f"to predict with this run, trust {', '.join(further)}: trust=<package>, or conf/trust.yaml")
     config = with_root(config)
     waves = with_weights(jobs_of(config))
-    run, _ = folder.choose(config, differences_but_places)
+    begun = folder.begun(config, differences_but_places)
     for wave in waves:  # what does not fit is said before a run folder is begun, and before pictures are read
         data = make_data(wave[0].config, folder.RUNS)
         make_callbacks(wave[0].config)
-        if not folder.is_done(run):
-            rehearse(wave[0].config, data, run / "jobs" / wave[0].name)
+        if begun is None or not folder.is_done(begun):
+            rehearse(wave[0].config, data, (begun or folder.RUNS / "new") / "jobs" / wave[0].name)
     if config["data"].get("unlabelled") and not any(
         stage["soft_labels_from"] for stage in stages_of(config).values()
     ):
@@ -199,8 +199,10 @@ def draw_sample(config: dict[str, Any]) -> None:
         return
     data_class: type[ImageData] = trust.resolve(data["_target_"], "data")
     print(f"no data.root given: drawing sample data in {root}", flush=True)
-    with Activity("drawing sample data"), made(root):
-        data_class.write_sample(root)
+    with Activity("drawing sample data"), folder.lock(root.parent, wait=True):
+        if not root.is_dir():  # another process may have drawn them meanwhile
+            with made(root):
+                data_class.write_sample(root)
 
 
 def _draws(data_class: type[ImageData]) -> bool:

@@ -1,5 +1,6 @@
 """Huawei 2019: photographs of household waste, in the contest's flat layout."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -55,7 +56,7 @@ class GarbageData(ImageData):
         if not faults:
             return
         path = self.folder / "bad_labels.csv"
-        to_csv(pd.DataFrame(faults), path)
+        to_csv(pd.DataFrame(faults), path, str(os.getpid()))  # jobs side by side write it at a time
         message = (
             f"{len(faults)} of {total} labels in {folder} are no good; they are listed with reasons in {path}"
         )

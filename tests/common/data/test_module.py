@@ -1,6 +1,7 @@
 """ImageData: every image once, the same views for everyone, bad input named."""
 
-import os
+import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -51,6 +52,21 @@ def test_the_split_is_stored_and_taken_up_again(root, tmp_path):
     elsewhere = data(root, tmp_path / "other", seed=99, split=str(tmp_path / "run" / "folds.csv"))
     assert first.table["part"].tolist() == elsewhere.table["part"].tolist()
     assert data(root, tmp_path / "third", seed=99).table["part"].tolist() != first.table["part"].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+@pytest.mark.parametrize("processes", [1, 2, 5, 20])
+def test_processes_validate_each_image_once_in_as_many_batches(processes, size, root, tmp_path):
+    """12 images: of five processes two have one more, and of twenty eight have none."""
+    found = data(root, tmp_path / "run", batch_size=size)
+    each = []
+    for rank in range(processes):
+        found.trainer = SimpleNamespace(global_rank=rank, world_size=processes)
+        each.append([batch["index"].tolist() for batch in found.val_dataloader()])
+    assert len({len(batches) for batches in each}) == 1
+    assert (
+        sorted(row for batches in each for batch in batches for row in batch) == found.rows("valid").tolist()
+    )
 
 
 def test_images_looked_at_together_are_bounded_by_their_pixels_and_their_classes(root, tmp_path):
@@ -172,7 +188,9 @@ def test_few_pictures_are_packed_by_wish_alone_and_read_from_there_while_fresh(r
     assert isinstance(first.pixels, Pixels) and not (tmp_path / "pack").exists()
     first.pack()
     assert isinstance(data(root, tmp_path / "run", **place).pixels, Packed)
-    os.utime(root / "bar" / "0.png", ns=(0, 1))
+    shutil.copyfile(root / "bar" / "1.png", root / "bar" / "0.png")  # that is in the pack, under whatever name
+    assert isinstance(data(root, tmp_path / "run", **place).pixels, Packed)
+    cv2.imwrite(str(root / "bar" / "0.png"), 255 - cv2.imread(str(root / "bar" / "0.png")))
     assert isinstance(data(root, tmp_path / "run", **place).pixels, Pixels)
 
 

@@ -170,15 +170,15 @@ def test_a_killed_cleaning_pass_goes_on_after_the_parts_that_are_written(run, mo
     before = path.read_bytes()
     path.unlink()
     monkeypatch.setattr(clean, "KEPT_ROWS", 10)
-    asked, plain, ends = [], clean.predict_rows, [run / "jobs" / "plain_fold0" / "done"]
+    asked, plain, ends = [], clean.write_predictions, [run / "jobs" / "plain_fold0" / "done"]
 
-    def killed_in_the_third(module, data, rows, accelerator):
+    def killed_in_the_third(path, module, data, rows, accelerator):
         asked.append(len(rows))
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return plain(module, data, rows, accelerator)
+        return plain(path, module, data, rows, accelerator)
 
-    monkeypatch.setattr(clean, "predict_rows", killed_in_the_third)
+    monkeypatch.setattr(clean, "write_predictions", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         clean._own_predictions(run, "plain", ends)
     assert clean._own_predictions(run, "plain", ends) == path

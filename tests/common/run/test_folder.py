@@ -1,13 +1,18 @@
 """Run folders: which one is taken, who holds it, and what differs."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from common.data.folder import FolderData
 from common.errors import PodiumError
 from common.run import folder
+from common.run.train import with_data
 
 
 def config(**changes):
@@ -50,6 +55,38 @@ def test_the_newest_unfinished_run_of_equal_configuration_goes_on():
     assert folder.choose(config(new=True))[0] not in (first, other)
     (first / "done").touch()
     assert folder.choose(config())[0] != first
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own():
+    several = [folder.choose(config(new=True))[0] for _ in range(3)]
+    assert len({*several}) == 3 and all(run.is_dir() for run in several)
+
+
+class Drawn(FolderData):
+    """Sample data that take a while to draw, and say how often they were."""
+
+    @classmethod
+    def write_sample(cls, root, seed=0):
+        with open("drawn", "a") as file:
+            file.write("once\n")
+        partial = root.with_name(f".{root.name}.partial")
+        partial.mkdir(parents=True)
+        time.sleep(0.5)
+        (partial / "picture").touch()
+        partial.rename(root)
+
+
+def test_sample_data_are_drawn_once_by_runs_that_begin_at_the_same_time():
+    def begin():
+        with_data(config(data={"_target_": f"{__name__}.Drawn"}))
+
+    runs = [multiprocessing.get_context("fork").Process(target=begin) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    assert [run.exitcode for run in runs] == [0, 0, 0]
+    assert Path("drawn").read_text() == "once\n" and (folder.DATA / "toy" / "sample" / "picture").exists()
 
 
 def test_runs_are_told_apart_by_time_and_not_by_name(tmp_path):

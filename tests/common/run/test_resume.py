@@ -1,5 +1,6 @@
 """A run killed at any moment ends as if nothing had happened."""
 
+import json
 import os
 
 import pandas as pd
@@ -59,6 +60,20 @@ class SeenImages(pl.Callback):
         with open(self.path, "a") as file:
             for index, image in zip(batch["index"].tolist(), batch["image"], strict=True):
                 file.write(f"{trainer.current_epoch} {batch_idx} {index} {float(image.sum()):.6f}\n")
+
+
+class Measured(pl.Callback):
+    """Writes down every validation: where loggers draw it, and what it measures."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer, pl_module):
+        measured = trainer.callback_metrics.items()
+        values = {name: float(value) for name, value in measured if name.startswith("valid_")}
+        drawn_at = trainer.fit_loop.epoch_loop._batches_that_stepped
+        with open(self.path, "a") as file:
+            file.write(json.dumps([trainer.global_step, drawn_at, values]) + "\n")
 
 
 def start(toy, job, *overrides, callbacks=None, bound="trainer.max_epochs=3"):
@@ -148,6 +163,30 @@ def test_one_killed_within_a_group_of_batches_does_too(
         start(toy_module, job, *overrides, callbacks=kill)
     start(toy_module, job, *overrides)
     assert_equal(unbroken(*overrides), outcome(job))
+
+
+@pytest.mark.parametrize("stopping", [[], ["callbacks.early_stopping={min_delta: 10, patience: 2}"]])
+@pytest.mark.parametrize(
+    "validation",
+    [
+        ["trainer.val_check_interval=0.5", "trainer.accumulate_grad_batches=2"],  # after 4 and 8 of 9 batches
+        ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=5"],
+    ],
+)
+def test_a_validation_that_the_kill_left_out_is_made_up_for(validation, stopping, toy_module, tmp_path):
+    """The last checkpoint is of the batch after which it was due, and it may be the one that ends the training."""
+    words = ["data.batch_size=4", "callbacks.weight_averaging={}", *validation, *stopping]
+    kill = {"kill": {"_target_": f"{__name__}.KillAt", "moment": "validation", "epoch": 1}}
+    jobs = [tmp_path / name / "jobs" / "train_fold0" for name in ("unbroken", "killed")]
+    for job in jobs:
+        note = {"note": {"_target_": f"{__name__}.Measured", "path": str(job / "measured.txt")}}
+        if job == jobs[1]:
+            with pytest.raises(Killed):
+                start(toy_module, job, *words, callbacks=note | kill)
+        start(toy_module, job, *words, callbacks=note)
+    assert_equal(*(outcome(job) for job in jobs))
+    measured, again = ((job / "measured.txt").read_text().splitlines() for job in jobs)
+    assert [*dict.fromkeys(again)] == measured and len(measured) > 2
 
 
 def test_a_signal_saves_the_step_under_way_and_gives_its_exit_code(toy_module, unbroken, tmp_path):

@@ -16,7 +16,7 @@ from common.errors import PodiumError
 from common.run import folder, out_of_fold
 from common.run.job import run_job
 from common.run.stages import jobs_of, out_of_fold_path
-from common.run.train import divide_data, finish, start, train
+from common.run.train import divide_data, finish, start, train, with_data
 from common.run.waves import JobsFailed, run_waves
 
 ROOT = Path(__file__).parents[3]
@@ -227,6 +227,42 @@ def test_incomplete_tables_are_refused_by_name(run, tmp_path):
     written(1, *tables[0])
     with pytest.raises(PodiumError, match="was predicted by another fold than its own"):
         out_of_fold.join(copy, "teacher", 2)
+
+
+def test_pictures_that_are_gone_after_training_are_named_and_left_out(toy, tmp_path, capsys):
+    """One before the second fold is trained; those of the galleries when all jobs are done."""
+    recipe = toy("trainer.max_epochs=1", "data.choose=0.2", "+stages={train: {folds: 2}}")
+    recipe |= {"launcher": {"_target_": f"{__name__}.InThisProcess"}, "run_dir": str(tmp_path / "run")}
+    run, waves = tmp_path / "run", jobs_of(with_data(recipe))
+    start(run, recipe, waves)
+    divide_data(run, recipe, waves)
+    split = pd.read_csv(run / "folds.csv").set_index("id")
+    run_job(run / "jobs" / "train_fold0")
+    chosen = split.index[split["part"] == "choose"]
+    gone = [split.index[split["fold"] == 1][0], chosen[0]]
+    for image in gone:
+        Path(split["path"][image]).unlink()
+    run_waves(run, waves, InThisProcess(), True)
+    joined = predictions.read(out_of_fold_path(run, "train"))[0]
+    assert {*joined["id"]} == {*split.index[split["fold"] >= 0]} - {*gone}
+    shown = predictions.read_top(out_of_fold_path(run, "train"))
+    wrong = shown[shown["label"] != shown["predicted"]]["id"]
+    Path(split["path"][wrong.iloc[0]]).unlink()
+    Path(split["path"][wrong.iloc[1]]).write_bytes(b"no picture")
+    finish(run, waves)
+    assert folder.is_done(run) and (run / "pictures" / "worst_mistakes.png").exists()
+    folds = [
+        predictions.read(run / "jobs" / f"train_fold{fold}" / "predictions_choose.parquet") for fold in (0, 1)
+    ]
+    mean, rows = predictions.read(run / "out_of_fold" / "train_choose.parquet")
+    assert mean["id"].tolist() == [image for image in chosen if image not in gone]
+    there = folds[0][0]["id"].isin(mean["id"]).to_numpy()
+    np.testing.assert_array_equal(rows, (folds[0][1][there] + folds[1][1]) / 2)
+    listed = pd.read_csv(run / "bad_images.csv").set_index("path")["reason"]
+    named = {split["path"][image] for image in wrong.iloc[:2]}
+    assert {*listed.index} == named and listed[split["path"][wrong.iloc[0]]] == "No such file or directory"
+    report = (run / "report.html").read_text()
+    assert all(path in report for path in named) and "left out: 2 pictures" in capsys.readouterr().out
 
 
 def test_teachers_of_another_run_that_saw_what_is_held_out_are_refused(run, config, tmp_path):
