@@ -60,8 +60,8 @@ def read_csv(path: Path, **how: Any) -> pd.DataFrame:
         ) from None
     except pd.errors.ParserError as error:
         raise PodiumError(f"{path} is no CSV separated by commas: {str(error).strip()}") from None
-    names = found.drop(columns="path", errors="ignore")
-    return found.assign(**_of_text(names, nfc).to_dict("series")) if len(names.columns) else found
+    named = _of_text(found, nfc)
+    return named.assign(path=found["path"]) if "path" in found else named
 
 
 def _of_text(table: pd.DataFrame, change: Any) -> pd.DataFrame:

@@ -142,6 +142,7 @@ def _climbed(
 
 
 def _once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    pairs = [(nfc(name), nfc(value) if isinstance(value, str) else value) for name, value in pairs]
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,12 @@ import pandas as pd
 import pytest
 
 from common.data.corrections import apply_corrections
+from common.data.records import class_folders
+from common.data.reliable import repeats
 from common.errors import PodiumError
 from common.run import parts
 from common.run.train import train
-from tests.toys import CLASSES
+from tests.toys import CLASSES, write_images
 
 NAMES = ["bar", "cross", "ring"]
 
@@ -142,3 +145,20 @@ def test_the_report_says_how_many_held_out_labels_were_changed(toy, tmp_path):
     count = int((split["id"].isin(ids) & (split["part"] == "valid")).sum())
     assert json.loads((Path(run) / "scores.json").read_text())["held_out_corrected"] == count > 0
     assert f"{count} labels of pictures that validate" in (Path(run) / "report.html").read_text()
+
+
+def test_names_are_compared_in_whatever_form_of_unicode(tmp_path):
+    one, other = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    write_images(tmp_path / "data", per_class=2, classes=[other, "bar"])
+    table, names = class_folders(tmp_path / "data")
+    path = tmp_path / "corrections.csv"
+    path.write_text(f"id,class\n{other}/0.png,bar\nbar/0.png,{other}\nbar/1.png,{one}\n", encoding="utf-8")
+    corrected = apply_corrections(table, names, path)
+    assert dict(zip(corrected["id"], corrected["label"], strict=True)) == {
+        f"{one}/0.png": 0, f"{one}/1.png": 1, "bar/0.png": 1, "bar/1.png": 1,
+    }  # fmt: skip
+    path.write_text(f"id,class,kept\n{other}/0.png,{other},True\nbar/0.png,bar,False\n", encoding="utf-8")
+    times = repeats(table.assign(train_only=False), names, path)
+    assert dict(zip(table["id"], times, strict=True)) == {
+        f"{one}/0.png": 1, f"{one}/1.png": 0, "bar/0.png": 0, "bar/1.png": 0,
+    }  # fmt: skip

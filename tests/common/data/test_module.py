@@ -188,7 +188,9 @@ def test_few_pictures_are_packed_by_wish_alone_and_read_from_there_while_fresh(r
     assert isinstance(first.pixels, Pixels) and not (tmp_path / "pack").exists()
     first.pack()
     assert isinstance(data(root, tmp_path / "run", **place).pixels, Packed)
-    shutil.copyfile(root / "bar" / "1.png", root / "bar" / "0.png")  # that is in the pack, under whatever name
+    shutil.copyfile(
+        root / "bar" / "1.png", root / "bar" / "0.png"
+    )  # that is in the pack, under whatever name
     assert isinstance(data(root, tmp_path / "run", **place).pixels, Packed)
     cv2.imwrite(str(root / "bar" / "0.png"), 255 - cv2.imread(str(root / "bar" / "0.png")))
     assert isinstance(data(root, tmp_path / "run", **place).pixels, Pixels)

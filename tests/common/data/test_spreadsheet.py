@@ -1,6 +1,7 @@
 """Cells that no spreadsheet runs, and that come back as they were."""
 
 import io
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -101,3 +102,11 @@ def test_text_in_quotes_may_hold_other_separators(tmp_path):
     file = tmp_path / "list.csv"
     file.write_text('"id;class"\n"a;b"\n')
     assert read_csv(file).to_dict("list") == {"id;class": ["a;b"]}
+
+
+def test_names_are_read_as_nfc_and_paths_as_they_are(tmp_path):
+    one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,path,{other}\n{other},/{other},{other}{other}\n", encoding="utf-8")
+    found = read_csv(path, dtype=str, keep_default_na=False)
+    assert found.to_dict("records") == [{"id": one, "path": f"/{other}", one: one + one}]

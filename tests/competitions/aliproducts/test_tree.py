@@ -1,6 +1,7 @@
 """Trees of every form and depth give the same ancestors; what is no tree is refused."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -99,3 +100,13 @@ def test_a_class_in_two_places_comes_twice(tmp_path):
 def test_what_is_no_tree_is_refused(tmp_path, tree, message):
     with pytest.raises(PodiumError, match=message):
         read_tree(written(tmp_path, tree), KNOWN)
+
+
+def test_names_in_two_forms_of_unicode_are_one(tmp_path):
+    one, other = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    path = tmp_path / "tree.json"
+    path.write_text(json.dumps({"2": one, "5": other, other: "Food"}), encoding="utf-8")
+    assert read_tree(path, {2, 5}) == [(2, ("Food", one)), (5, ("Food", one))]
+    path.write_text(json.dumps({one: {"2": {}}, other: {"5": {}}}), encoding="utf-8")
+    with pytest.raises(PodiumError, match="stands twice"):
+        read_tree(path, {2, 5})

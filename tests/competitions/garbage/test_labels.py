@@ -1,6 +1,7 @@
 """The label files beside the pictures, and the rule file: what is read, what is left out, and what is said of it."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -98,3 +99,17 @@ def test_a_rule_that_names_no_classes_is_refused(tmp_path, content, message):
         read_rule(rule(tmp_path, content))
     with pytest.raises(PodiumError, match="it names the classes"):
         read_rule(tmp_path / "none.json")
+
+
+def test_a_picture_is_found_in_whatever_form_of_unicode(tmp_path):
+    one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    (tmp_path / f"{other}.jpg").touch()
+    (tmp_path / "1.txt").write_text(f"{one}.jpg, 3", encoding="utf-8")
+    assert read_labels(tmp_path, 4) == ([(tmp_path / f"{other}.jpg", 3)], [])
+
+
+def test_what_a_system_adds_is_no_fault(tmp_path):
+    label(tmp_path, 1, "img_1.jpg, 0")
+    for name in ("._1.txt", "._1.jpg", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"\0")
+    assert read_labels(tmp_path, 4)[1] == []
