@@ -47,23 +47,24 @@ def aligned_correlation(
         rows, columns = begin[part].T
         at = _standardised(read[rows] @ other @ read[columns].swapaxes(1, 2))
         best = (at * whole).sum((1, 2))
-        promising = np.flatnonzero(best >= worth)
+        promising = best >= worth
         whole, other, columns = whole[promising], other[promising], columns[promising]
         for _ in range(2):
             rows, _ = _best(whole, other @ read[columns].swapaxes(1, 2), read)
-            columns, better = _best(
-                whole.swapaxes(1, 2), other.swapaxes(1, 2) @ read[rows].swapaxes(1, 2), read
-            )
-        if len(promising):
-            best[promising] = better
+            columns, better = _best(whole.swapaxes(1, 2), other.swapaxes(1, 2) @ read[rows].swapaxes(1, 2), read)
+        best[promising] = better
         found[part] = best
     return found
 
 
-def resized(thumbnails: Thumbnails) -> Floats:
+def resized(thumbnails: Thumbnails) -> Thumbnails:
     """Grey thumbnails at SIDE × SIDE."""
     read = _resampling(thumbnails.shape[1])[WINDOWS.index((0, STEPS))]
-    return read @ thumbnails.astype(np.float32) @ read.T
+    found = np.empty((len(thumbnails), SIDE, SIDE), np.uint8)
+    for start in range(0, len(thumbnails), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        found[part] = (read @ thumbnails[part].astype(np.float32) @ read.T).round()
+    return found
 
 
 def _best(whole: Floats, other: Floats, read: Floats) -> tuple[Ints, Floats]:
@@ -71,15 +72,18 @@ def _best(whole: Floats, other: Floats, read: Floats) -> tuple[Ints, Floats]:
 
     whole: (M, SIDE, SIDE), standardised. other: (M, S, SIDE), its columns aligned. read: (W, SIDE, S).
     """
-    flat = read.reshape(len(read), -1)
-    products = (whole @ other.swapaxes(1, 2)).reshape(len(whole), -1) @ flat.T
-    squares = (read.swapaxes(1, 2) @ read).reshape(len(read), -1)
-    energies = (other @ other.swapaxes(1, 2)).reshape(len(other), -1) @ squares.T
+    squares = read.swapaxes(1, 2) @ read
+    products = _flat(whole @ other.swapaxes(1, 2)) @ _flat(read).T
+    energies = _flat(other @ other.swapaxes(1, 2)) @ _flat(squares).T
     means = other.sum(2) @ read.sum(1).T / SIDE
     norms = np.sqrt(np.maximum(energies - means**2, 1))
     values = products / norms
     best = values.argmax(1)
     return best, values[np.arange(len(best)), best]
+
+
+def _flat(matrices: Floats) -> Floats:
+    return matrices.reshape(len(matrices), matrices.shape[1] * matrices.shape[2])
 
 
 def _resampling(side: int) -> Floats:

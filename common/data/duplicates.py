@@ -22,10 +22,11 @@ from common.data.images import Image, fit
 
 KINDS = ("same", "crop", "mirror", "turn")
 _SIDE = 48  # of the thumbnails that are kept
-_ENDS = ((0, 100), (0, 92), (8, 100), (5, 95))  # of the windows that are hashed, along either side, in hundredths
-_WINDOWS = list(product(_ENDS, _ENDS))  # the first is the whole
-_TURNS = list(product((False, True), range(4)))[1:]  # mirrored, and by how many quarters
-_WORTH = 0.15  # pairs that lack more of the correlation before they are aligned do not reach it
+_ENDS = ((0, 92), (1, 99), (5, 95), (8, 100))  # of the windows that are hashed, along either side, in hundredths
+_WINDOWS = list(product(_ENDS, _ENDS))
+_TURNS = [(False, 1), (False, 2), *product([True], range(4))]  # mirrored, and by how many quarters; 3 undo 1
+_NEARER = 2  # bits: views are many, and more of them are near by chance
+_WORTH = 0.5  # correlation of a window before it is aligned; with less it hardly reaches what counts
 
 
 def near_duplicate_groups(
@@ -64,39 +65,32 @@ def find_near_duplicates(
 
 def _pairs(thumbnails: Thumbnails, max_distance: int, min_correlation: float, turned: bool) -> pd.DataFrame:
     """The pairs of different thumbnails; see find_near_duplicates."""
-    small = alignment.resized(thumbnails).round().astype(np.uint8)
-    windows = [[(begin / 100, end / 100) for begin, end in window] for window in _WINDOWS]
-    turns = _TURNS if turned else []
-    hashes = np.stack(
-        [
-            *(hashed(small, *window) for window in windows),
-            *(hashed(_turned(small, *turn)) for turn in turns),
-        ]
-    )
-    first, second, view = near(hashes[0], hashes, max_distance)
-
+    small = alignment.resized(thumbnails)
+    whole = hashed(small)
     tables = []
 
     def add(first: Ints, second: Ints, values: np.ndarray, kind: str) -> None:
         table = pd.DataFrame({"first": first, "second": second, "correlation": values.astype(float), "kind": kind})
         tables.append(table[values >= min_correlation])
 
-    plain = (view == 0) & (first < second)
-    add(first[plain], second[plain], alignment.correlation(small, small, first[plain], second[plain]), "same")
+    first, second, _ = near(whole, whole[None], max_distance)
+    first, second = first[first < second], second[first < second]
+    add(first, second, alignment.correlation(small, small, first, second), "same")
     group = _components(tables[0]["first"].to_numpy(), tables[0]["second"].to_numpy(), len(small))
+
+    turns = _TURNS if turned else []
+    windows = [hashed(small, *[(begin / 100, end / 100) for begin, end in window]) for window in _WINDOWS]
+    views = np.stack([*windows, *(hashed(_turned(small, *turn)) for turn in turns)])
+    first, second, view = near(whole, views, max(0, max_distance - _NEARER))
     apart = group[first] != group[second]
     first, second, view = first[apart], second[apart], view[apart]
-    is_window = view < len(_WINDOWS)
-    cropped, original = first[is_window], second[is_window]
-    positions = np.array([[alignment.WINDOWS.index(ends) for ends in window] for window in _WINDOWS])
-    values = alignment.aligned_correlation(
-        thumbnails, cropped, original, positions[view[is_window]], min_correlation - _WORTH
-    )
-    add(cropped, original, values, "crop")
     for number, turn in enumerate(turns, start=len(_WINDOWS)):
         a, b = first[view == number], second[view == number]
         values = alignment.correlation(small, _turned(small, *turn), a, b)
         add(a, b, values, "mirror" if turn[0] else "turn")
+    a, b, view = (values[view < len(_WINDOWS)] for values in (first, second, view))
+    begin = np.array([[alignment.WINDOWS.index(ends) for ends in window] for window in _WINDOWS])[view]
+    add(a, b, alignment.aligned_correlation(thumbnails, a, b, begin, _WORTH), "crop")
     return _undirected(pd.concat(tables, ignore_index=True))
 
 

@@ -1,17 +1,18 @@
 """Perceptual hashes of windows of pictures, and which of them are near."""
 
 import math
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.cores import cores
+
 Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
-_CHUNK = 16_384  # thumbnails that are hashed together
-_TOGETHER = 1 << 20  # pairs that are looked at together
+_CHUNK = 1024  # thumbnails that are hashed together
 _MIXED = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: its products spread in the upper bits
 
 
@@ -50,50 +51,59 @@ def near(hashes: Hashes, views: Hashes, max_distance: int) -> tuple[Ints, Ints, 
     k = _agreeing_blocks(len(hashes), views.size, max_distance)
     count = max_distance + k
     blocks = [np.uint64(sum(1 << bit for bit in range(start, 64, count))) for start in range(count)]
-    found = [np.empty((3, 0), np.int64)]
-    for chosen in combinations(range(count), k):
-        mask = np.bitwise_or.reduce([blocks[block] for block in chosen])
-        # a pair counts where the first k blocks in which it agrees are chosen: once
+
+    def found(chosen: tuple[int, ...]) -> Ints:
+        # a pair is found where the first k blocks in which it agrees are chosen: once
         passed_over = [blocks[block] for block in range(chosen[-1]) if block not in chosen]
-        for v, i, j in _agreeing(hashes, views, mask):
-            bits = hashes[i] ^ views[v, j]
-            keep = (np.bitwise_count(bits) <= max_distance) & (bits & mask == 0) & (i != j)
-            i, j, bits = i[keep], j[keep], bits[keep]
-            keep = np.all([bits & block != 0 for block in passed_over], axis=0) & np.ones(len(i), bool)
-            found.append(np.stack([i[keep], j[keep], np.full(int(keep.sum()), v)]))
-    first, second, view = np.concatenate(found, axis=1)
+        mask = np.bitwise_or.reduce([blocks[block] for block in chosen])
+        return _agreeing(hashes, views, max_distance, mask, passed_over)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        parts = list(pool.map(found, combinations(range(count), k)))
+    first, second, view = np.concatenate(parts, axis=1)
     return first, second, view
 
 
-def _agreeing(hashes: Hashes, views: Hashes, mask: np.uint64) -> Iterator[tuple[int, Ints, Ints]]:
-    """(v, i, j) of all that agree under the mask, and some that do not: v of views, i and j int64 (M,)."""
-    width = max(1, len(hashes).bit_length())
+def _agreeing(
+    hashes: Hashes, views: Hashes, max_distance: int, mask: np.uint64, passed_over: list[np.uint64]
+) -> Ints:
+    """The near pairs that agree under the mask, and in none of the blocks that are passed over: (3, M)."""
+    width = len(hashes).bit_length() + 1
 
-    def bucket(values: Hashes) -> Ints:
-        return ((values & mask) * _MIXED >> np.uint64(64 - width)).astype(np.int64)
+    def bucket(values: Hashes) -> NDArray[np.int32]:
+        return ((values & mask) * _MIXED >> np.uint64(64 - width)).astype(np.int32)
 
     mine = bucket(hashes)
-    order = np.argsort(mine, kind="stable")
-    starts = np.searchsorted(mine[order], np.arange(2**width + 1))
-    sizes = np.diff(starts)
+    order = np.argsort(mine)
+    ordered = hashes[order]
+    starts = np.zeros(2**width + 1, np.int32)
+    np.cumsum(np.bincount(mine, minlength=2**width), out=starts[1:])
+    parts = [np.empty((3, 0), np.int64)]
     for v, view in enumerate(views):
         at = bucket(view)
-        ends = np.cumsum(sizes[at])
-        cuts = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, _TOGETHER))
-        for start, stop in zip(cuts, [*cuts[1:], len(at)], strict=True):
-            times = sizes[at[start:stop]]
-            j = np.repeat(np.arange(start, stop), times)
-            # the first of each bucket, and how far behind it
-            first = np.repeat(starts[at[start:stop]] - (np.cumsum(times) - times), times)
-            yield v, order[first + np.arange(len(j))], j
+        place, end, second = starts[at], starts[at + 1], np.arange(len(view))
+        while True:  # each with the first of its bucket, the second, …
+            more = np.flatnonzero(place < end)
+            if not len(more):
+                break
+            place, end, second = place[more], end[more], second[more]
+            bits = ordered[place] ^ view[second]
+            near = np.flatnonzero(np.bitwise_count(bits) <= max_distance)
+            i, j, bits = order[place[near]], second[near], bits[near]
+            keep = (i != j) & (bits & mask == 0)  # different ones may share a bucket
+            for block in passed_over:
+                keep &= bits & block != 0
+            parts.append(np.stack([i[keep], j[keep], np.full(int(keep.sum()), v)]))
+            place = place + np.int32(1)
+    return np.concatenate(parts, axis=1)
 
 
 def _agreeing_blocks(count: int, views: int, max_distance: int) -> int:
-    """The k with the least work: each choice of blocks costs a look at each hash, and the pairs that agree by chance."""
+    """The k with the least work: each choice of blocks costs a look at each hash, and one at each pair by chance."""
 
     def work(k: int) -> float:
         bits = 64 * k / (max_distance + k)
-        return math.comb(max_distance + k, k) * (5 * (count + views) + count * views / 2**bits)
+        return math.comb(max_distance + k, k) * (count + views + count * views / 2**bits)
 
     return min(range(1, 6), key=work)
 
