@@ -51,7 +51,9 @@ def aligned_correlation(
         whole, other, columns = whole[promising], other[promising], columns[promising]
         for _ in range(2):
             rows, _ = _best(whole, other @ read[columns].swapaxes(1, 2), read)
-            columns, better = _best(whole.swapaxes(1, 2), other.swapaxes(1, 2) @ read[rows].swapaxes(1, 2), read)
+            columns, better = _best(
+                whole.swapaxes(1, 2), other.swapaxes(1, 2) @ read[rows].swapaxes(1, 2), read
+            )
         best[promising] = better
         found[part] = best
     return found

@@ -22,7 +22,12 @@ from common.data.images import Image, fit
 
 KINDS = ("same", "crop", "mirror", "turn")
 _SIDE = 48  # of the thumbnails that are kept
-_ENDS = ((0, 92), (1, 99), (5, 95), (8, 100))  # of the windows that are hashed, along either side, in hundredths
+_ENDS = (
+    (0, 92),
+    (1, 99),
+    (5, 95),
+    (8, 100),
+)  # of the windows that are hashed, along either side, in hundredths
 _WINDOWS = list(product(_ENDS, _ENDS))
 _TURNS = [(False, 1), (False, 2), *product([True], range(4))]  # mirrored, and by how many quarters; 3 undo 1
 _NEARER = 2  # bits: views are many, and more of them are near by chance
@@ -57,7 +62,9 @@ def find_near_duplicates(
     groups = _components(found["first"].to_numpy(), found["second"].to_numpy(), len(thumbnails))[copy_of]
     original = np.unique(copy_of, return_index=True)[1]
     again = np.setdiff1d(np.arange(len(copy_of)), original)
-    exact = pd.DataFrame({"first": original[copy_of[again]], "second": again, "correlation": 1.0, "kind": "same"})
+    exact = pd.DataFrame(
+        {"first": original[copy_of[again]], "second": again, "correlation": 1.0, "kind": "same"}
+    )
     found = found.assign(first=original[found["first"]], second=original[found["second"]])
     pairs = pd.concat([exact, found], ignore_index=True).astype({"first": "int64", "second": "int64"})
     return _by_first_appearance(groups).tolist(), pairs.sort_values(["first", "second"], ignore_index=True)
@@ -70,7 +77,9 @@ def _pairs(thumbnails: Thumbnails, max_distance: int, min_correlation: float, tu
     tables = []
 
     def add(first: Ints, second: Ints, values: np.ndarray, kind: str) -> None:
-        table = pd.DataFrame({"first": first, "second": second, "correlation": values.astype(float), "kind": kind})
+        table = pd.DataFrame(
+            {"first": first, "second": second, "correlation": values.astype(float), "kind": kind}
+        )
         tables.append(table[values >= min_correlation])
 
     first, second, _ = near(whole, whole[None], max_distance)

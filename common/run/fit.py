@@ -33,7 +33,7 @@ from common.model.pretrained import file_classes, file_state, load_state
 from common.run import folder as folders
 from common.run import shapes, stages, trial
 from common.run.features import train_on_features
-from common.run.gallery import draw_views
+from common.run.gallery import draw_near_duplicates, draw_views
 from common.run.parts import device_of, lay_out, make_callbacks
 
 TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the others are read here
@@ -105,6 +105,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     if is_first_process() and not (job / "views.png").exists():
         with Activity("drawing training views"):
             draw_views(job / "views.png", data)
+            draw_near_duplicates(data)
     with _signals_to(last), _refusals():
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
