@@ -30,6 +30,7 @@ _ENDS = (
 )  # of the windows that are hashed, along either side, in hundredths
 _WINDOWS = list(product(_ENDS, _ENDS))
 _TURNS = [(False, 1), (False, 2), *product([True], range(4))]  # mirrored, and by how many quarters; 3 undo 1
+_SPOKESMEN = 8  # pictures of a group of the kind same that are compared further: films have thousands
 _NEARER = 2  # bits: views are many, and more of them are near by chance
 _WORTH = 0.5  # correlation of a window before it is aligned; with less it hardly reaches what counts
 
@@ -53,11 +54,13 @@ def find_near_duplicates(
 
     Near-duplicates, and theirs, share a group. The pairs have the columns first < second (numbers of images),
     correlation and kind: same, crop, mirror (turned or not) or turn. Pictures that are in one group by pairs of the
-    kind same are not compared further.
+    kind same are not compared with each other again, and only some of a large one with other pictures.
     """
     seen: dict[bytes, int] = {}
     copy_of = np.array([seen.setdefault(_thumbnail(each).tobytes(), len(seen)) for each in images], np.int64)
-    thumbnails = np.frombuffer(b"".join(seen), np.uint8).reshape(-1, _SIDE, _SIDE)
+    distinct = sorted(seen)  # so that nothing depends on the order of the images
+    copy_of = np.argsort([seen[each] for each in distinct]).astype(np.int64)[copy_of]
+    thumbnails = np.frombuffer(b"".join(distinct), np.uint8).reshape(-1, _SIDE, _SIDE)
     found = _pairs(thumbnails, max_distance, min_correlation, turned)
     groups = _components(found["first"].to_numpy(), found["second"].to_numpy(), len(thumbnails))[copy_of]
     original = np.unique(copy_of, return_index=True)[1]
@@ -65,7 +68,8 @@ def find_near_duplicates(
     exact = pd.DataFrame(
         {"first": original[copy_of[again]], "second": again, "correlation": 1.0, "kind": "same"}
     )
-    found = found.assign(first=original[found["first"]], second=original[found["second"]])
+    ends = np.sort(original[found[["first", "second"]].to_numpy(np.int64)], axis=1)
+    found = found.assign(first=ends[:, 0], second=ends[:, 1])
     pairs = pd.concat([exact, found], ignore_index=True).astype({"first": "int64", "second": "int64"})
     return _by_first_appearance(groups).tolist(), pairs.sort_values(["first", "second"], ignore_index=True)
 
@@ -75,18 +79,22 @@ def _pairs(thumbnails: Thumbnails, max_distance: int, min_correlation: float, tu
     small = alignment.resized(thumbnails)
     whole = hashed(small)
     tables = []
+    rows: Ints = np.arange(len(small))
 
     def add(first: Ints, second: Ints, values: np.ndarray, kind: str) -> None:
         table = pd.DataFrame(
-            {"first": first, "second": second, "correlation": values.astype(float), "kind": kind}
+            {"first": rows[first], "second": rows[second], "correlation": values.astype(float), "kind": kind}
         )
         tables.append(table[values >= min_correlation])
 
     first, second, _ = near(whole, whole[None], max_distance)
-    first, second = first[first < second], second[first < second]
+    once = first < second
+    first, second = first[once], second[once]
     add(first, second, alignment.correlation(small, small, first, second), "same")
     group = _components(tables[0]["first"].to_numpy(), tables[0]["second"].to_numpy(), len(small))
 
+    rows = np.flatnonzero(pd.Series(group).groupby(group).cumcount() < _SPOKESMEN)
+    thumbnails, small, whole, group = thumbnails[rows], small[rows], whole[rows], group[rows]
     turns = _TURNS if turned else []
     windows = [hashed(small, *[(begin / 100, end / 100) for begin, end in window]) for window in _WINDOWS]
     views = np.stack([*windows, *(hashed(_turned(small, *turn)) for turn in turns)])

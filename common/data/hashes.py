@@ -81,15 +81,16 @@ def _agreeing(
     parts = [np.empty((3, 0), np.int64)]
     for v, view in enumerate(views):
         at = bucket(view)
-        place, end, second = starts[at], starts[at + 1], np.arange(len(view))
+        place, end = starts[at], starts[at + 1]
+        second: Ints = np.arange(len(view))
         while True:  # each with the first of its bucket, the second, …
             more = np.flatnonzero(place < end)
             if not len(more):
                 break
             place, end, second = place[more], end[more], second[more]
             bits = ordered[place] ^ view[second]
-            near = np.flatnonzero(np.bitwise_count(bits) <= max_distance)
-            i, j, bits = order[place[near]], second[near], bits[near]
+            close = np.flatnonzero(np.bitwise_count(bits) <= max_distance)
+            i, j, bits = order[place[close]], second[close], bits[close]
             keep = (i != j) & (bits & mask == 0)  # different ones may share a bucket
             for block in passed_over:
                 keep &= bits & block != 0
