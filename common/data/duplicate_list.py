@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from common.data.spreadsheet import read_csv, to_csv
@@ -10,10 +11,20 @@ COLUMNS = ["group", "id", "class", "other", "other_class", "similarity", "kind"]
 
 
 def pair_list(pairs: pd.DataFrame, groups: list[int], ids: list[str], classes: list[str]) -> pd.DataFrame:
-    """COLUMNS, a row for each pair: pairs of two classes first, then by similarity, in [-1, 1], the largest first.
+    """COLUMNS, a row for a pair: pairs of two classes first, then by similarity, in [-1, 1], the largest first.
+
+    Of pairs of one class only the most similar of each picture are listed: a film has millions.
 
     pairs, groups: of `find_near_duplicates`. ids, classes: of each picture.
     """
+    class_of = np.array(classes, object)
+    pairs = pairs.sort_values("correlation", ascending=False, kind="stable")
+    ends = pairs[["first", "second"]].to_numpy()
+    new = ~pd.Series(ends.ravel()).duplicated().to_numpy().reshape(
+        -1, 2
+    )  # the first time that a picture comes
+    two_classes = class_of[ends[:, 0]] != class_of[ends[:, 1]]
+    pairs = pairs[new.any(axis=1) | two_classes]
     first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
     rows = pd.DataFrame(
         {

@@ -2,10 +2,11 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
-from common.data.duplicate_list import read_near_duplicates
+from common.data.duplicate_list import pair_list, read_near_duplicates
 from common.data.folder import FolderData
 from common.run.gallery import draw_near_duplicates
 
@@ -59,3 +60,17 @@ def test_a_sheet_shows_the_pairs(root, tmp_path):
     (tmp_path / "run" / "pictures" / "near_duplicates.png").unlink()
     draw_near_duplicates(found)
     assert not (tmp_path / "run" / "pictures" / "near_duplicates.png").exists()
+
+
+def test_of_many_alike_each_is_listed_by_its_most_similar():
+    rng = np.random.default_rng(0)
+    first, second = np.triu_indices(30, 1)
+    pairs = pd.DataFrame({"first": first, "second": second, "correlation": rng.uniform(0.95, 1, len(first))})
+    rows = pair_list(pairs.assign(kind="same"), [0] * 30, [f"{i:02d}" for i in range(30)], ["a"] * 30)
+    assert len(rows) < 30 and {*rows["id"], *rows["other"]} == {f"{i:02d}" for i in range(30)}
+    for i in range(30):
+        mine = pairs[(pairs["first"] == i) | (pairs["second"] == i)]["correlation"].max()
+        listed = rows[(rows["id"] == f"{i:02d}") | (rows["other"] == f"{i:02d}")]["similarity"].max()
+        assert listed == pytest.approx(mine, abs=1e-4)
+    mixed = pair_list(pairs.assign(kind="same"), [0] * 30, [str(i) for i in range(30)], ["a", "b"] * 15)
+    assert (mixed["class"] != mixed["other_class"]).sum() == 15 * 15
