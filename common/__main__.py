@@ -224,7 +224,7 @@ def bench(arguments: list[str]) -> int:
     chosen = [word for word in arguments if word.startswith("bench=")]
     name = str(parse(chosen)[-1].value) if chosen else "speed"
     benches = "speed yardstick distillation export gnt many_classes cleaning index serve frozen"
-    one_of("bench", name, tuple(benches.split()))
+    one_of("bench", name, (*benches.split(), "near_duplicates"))
     measure = import_module(f"tests.bench.{name}").main
 
     from common.callbacks.checkpoints import Stopped

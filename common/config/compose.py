@@ -62,8 +62,8 @@ OF_THE_RUN = {
 }
 
 OF_THE_DATA = {
-    "root", "valid", "choose", "score", "split", "near_duplicates", "corrections", "correct_held_out", "max_bad_share",
-    "max_pixels",
+    "root", "valid", "choose", "score", "split", "near_duplicates", "turned_duplicates", "corrections",
+    "correct_held_out", "max_bad_share", "max_pixels",
 }  # fmt: skip
 
 

@@ -44,7 +44,9 @@ def own_layers(path: SearchPath, layers: Sequence[Layer], facts: Facts) -> tuple
         still_open.add("size")
     if not _names_views(layers):
         still_open.add("views")
-        own.append(Layer(BY_PICTURES, {"views": facts.views}))
+        own.append(Layer(BY_PICTURES, {"views": facts.views}, _of_strokes(facts.views == "strokes")))
+    elif _chosen(layers, "views") == "strokes":
+        own.append(Layer(BY_PICTURES, values=_of_strokes(True)))
     pretrained = _last(layers, "model", "pretrained")
     if not _names_network(layers) and pretrained != "none":
         if pretrained is None:
@@ -63,6 +65,16 @@ def _last(layers: Sequence[Layer], *keys: str) -> Any:
         if value is not None:
             return value
     return None
+
+
+def _of_strokes(strokes: bool) -> dict[str, Any]:
+    """Values: a mirrored character may be another one."""
+    return {"data": {"turned_duplicates": False}} if strokes else {}
+
+
+def _chosen(layers: Sequence[Layer], group: str) -> str | None:
+    """The option that the highest layer takes of a group."""
+    return next((layer.choices[group] for layer in reversed(layers) if group in layer.choices), None)
 
 
 def _names_network(layers: Sequence[Layer]) -> bool:

@@ -1,47 +1,131 @@
 """Near-duplicates: pictures of one original, which must stay on one side of a split.
 
-Candidates come from a 64-bit perceptual hash; the correlation of thumbnails confirms them. The hash alone is
-not enough: on brush-written characters, 10 % of the pairs within 8 bits were different characters, none of
-those that also correlate by 0.95.
+Copies that were resized, compressed or changed in light, crops and, where asked for, mirrored and turned ones. The
+perceptual hash of each picture is compared with those of windows of all others, and of all others mirrored and turned;
+what is within some bits is confirmed by the correlation of thumbnails. The hash alone is not enough: on brush-written
+characters, 10 % of the pairs within 8 bits were different characters, none of those that also correlate by 0.95.
 """
 
-import math
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import combinations
+from itertools import product
 
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.fft import dctn
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from common.data import alignment
+from common.data.alignment import Thumbnails
+from common.data.hashes import Ints, hashed, near
 from common.data.images import Image, fit
 
-Hashes = NDArray[np.uint64]
-Ints = NDArray[np.int64]
-
-_SIDE = 32  # of the thumbnails
-_CHUNK = 65_536
+KINDS = ("same", "crop", "mirror", "turn")
+_SIDE = 48  # of the thumbnails that are kept
+_ENDS = (
+    (0, 92),
+    (1, 99),
+    (5, 95),
+    (8, 100),
+)  # of the windows that are hashed, along either side, in hundredths
+_WINDOWS = list(product(_ENDS, _ENDS))
+_TURNS = [(False, 1), (False, 2), *product([True], range(4))]  # mirrored, and by how many quarters; 3 undo 1
+_SPOKESMEN = 8  # pictures of a group of the kind same that are compared further: films have thousands
+_NEARER = 2  # bits: views are many, and more of them are near by chance
+_WORTH = 0.5  # correlation of a window before it is aligned; with less it hardly reaches what counts
 
 
 def near_duplicate_groups(
-    images: Iterable[Image], max_distance: int = 8, min_correlation: float = 0.95
+    images: Iterable[Image], max_distance: int = 8, min_correlation: float = 0.95, *, turned: bool = False
 ) -> list[int]:
-    """The group of each image, 0, 1, … in order of first appearance: near-duplicates, and theirs, share one.
+    """The group of each image, as `find_near_duplicates` finds them."""
+    return find_near_duplicates(images, max_distance, min_correlation, turned=turned)[0]
 
-    images: uint8 (H, W, C) of any sizes; kept are only thumbnails, 1 KiB each.
+
+def find_near_duplicates(
+    images: Iterable[Image], max_distance: int = 8, min_correlation: float = 0.95, *, turned: bool = False
+) -> tuple[list[int], pd.DataFrame]:
+    """The group of each image, 0, 1, … in order of first appearance, and the pairs that make the groups.
+
+    images: uint8 (H, W, C) of any sizes; kept are only thumbnails of 2.3 kB, and hashes.
     max_distance: differing bits of the hash up to which a pair is looked at.
     min_correlation: of the thumbnails' greys, from which a pair counts.
+    turned: whether mirrored and turned pictures (by 90, 180 or 270 degrees) are copies. Characters' are not.
+
+    Near-duplicates, and theirs, share a group. The pairs have the columns first < second (numbers of images),
+    correlation and kind: same, crop, mirror (turned or not) or turn. Pictures that are in one group by pairs of the
+    kind same are not compared with each other again, and only some of a large one with other pictures.
     """
     seen: dict[bytes, int] = {}
-    copy_of = [seen.setdefault(_thumbnail(image).tobytes(), len(seen)) for image in images]
-    distinct = np.frombuffer(b"".join(seen), np.uint8).reshape(-1, _SIDE, _SIDE)
-    first, second = pairs(_hash(distinct), max_distance)
-    similar = _correlation(distinct, first, second) >= min_correlation
-    found = _components(first[similar], second[similar], len(distinct))
-    return _by_first_appearance(found[copy_of]).tolist()
+    copy_of = np.array([seen.setdefault(_thumbnail(each).tobytes(), len(seen)) for each in images], np.int64)
+    distinct = sorted(seen)  # so that nothing depends on the order of the images
+    copy_of = np.argsort([seen[each] for each in distinct]).astype(np.int64)[copy_of]
+    thumbnails = np.frombuffer(b"".join(distinct), np.uint8).reshape(-1, _SIDE, _SIDE)
+    found = _pairs(thumbnails, max_distance, min_correlation, turned)
+    groups = _components(found["first"].to_numpy(), found["second"].to_numpy(), len(thumbnails))[copy_of]
+    original = np.unique(copy_of, return_index=True)[1]
+    again = np.setdiff1d(np.arange(len(copy_of)), original)
+    exact = pd.DataFrame(
+        {"first": original[copy_of[again]], "second": again, "correlation": 1.0, "kind": "same"}
+    )
+    ends = np.sort(original[found[["first", "second"]].to_numpy(np.int64)], axis=1)
+    found = found.assign(first=ends[:, 0], second=ends[:, 1])
+    pairs = pd.concat([exact, found], ignore_index=True).astype({"first": "int64", "second": "int64"})
+    return _by_first_appearance(groups).tolist(), pairs.sort_values(["first", "second"], ignore_index=True)
+
+
+def _pairs(thumbnails: Thumbnails, max_distance: int, min_correlation: float, turned: bool) -> pd.DataFrame:
+    """The pairs of different thumbnails; see find_near_duplicates."""
+    small = alignment.resized(thumbnails)
+    whole = hashed(small)
+    tables = []
+    rows: Ints = np.arange(len(small))
+
+    def add(first: Ints, second: Ints, values: np.ndarray, kind: str) -> None:
+        table = pd.DataFrame(
+            {"first": rows[first], "second": rows[second], "correlation": values.astype(float), "kind": kind}
+        )
+        tables.append(table[values >= min_correlation])
+
+    first, second, _ = near(whole, whole[None], max_distance)
+    once = first < second
+    first, second = first[once], second[once]
+    add(first, second, alignment.correlation(small, small, first, second), "same")
+    group = _components(tables[0]["first"].to_numpy(), tables[0]["second"].to_numpy(), len(small))
+
+    rows = np.flatnonzero(pd.Series(group).groupby(group).cumcount() < _SPOKESMEN)
+    thumbnails, small, whole, group = thumbnails[rows], small[rows], whole[rows], group[rows]
+    turns = _TURNS if turned else []
+    windows = [hashed(small, *[(begin / 100, end / 100) for begin, end in window]) for window in _WINDOWS]
+    views = np.stack([*windows, *(hashed(_turned(small, *turn)) for turn in turns)])
+    first, second, view = near(whole, views, max(0, max_distance - _NEARER))
+    apart = group[first] != group[second]
+    first, second, view = first[apart], second[apart], view[apart]
+    for number, turn in enumerate(turns, start=len(_WINDOWS)):
+        a, b = first[view == number], second[view == number]
+        values = alignment.correlation(small, _turned(small, *turn), a, b)
+        add(a, b, values, "mirror" if turn[0] else "turn")
+    a, b, view = (values[view < len(_WINDOWS)] for values in (first, second, view))
+    begin = np.array([[alignment.WINDOWS.index(ends) for ends in window] for window in _WINDOWS])[view]
+    add(a, b, alignment.aligned_correlation(thumbnails, a, b, begin, _WORTH), "crop")
+    return _undirected(pd.concat(tables, ignore_index=True))
+
+
+def _undirected(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Of each pair, whichever came first, the row with the largest correlation."""
+    ends = np.sort(pairs[["first", "second"]].to_numpy(), axis=1)
+    pairs = pairs.assign(first=ends[:, 0], second=ends[:, 1], rank=pairs["kind"].map(KINDS.index))
+    pairs = pairs.sort_values(["first", "second", "correlation", "rank"], ascending=[True, True, False, True])
+    return pairs.drop_duplicates(["first", "second"]).drop(columns="rank")
+
+
+def _turned(thumbnails: Thumbnails, mirrored: bool, quarters: int) -> Thumbnails:
+    return np.rot90(thumbnails[:, :, ::-1] if mirrored else thumbnails, quarters, axes=(1, 2))
+
+
+def _thumbnail(image: Image) -> Thumbnails:
+    grey = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
+    return fit(np.asarray(grey, np.uint8), (_SIDE, _SIDE))[:, :, 0]
 
 
 def joined(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[int]:
@@ -53,90 +137,6 @@ def joined(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[int]:
     nodes = np.concatenate([columns[0] + count, columns[1] + offset])
     found = _components(np.tile(np.arange(count), 2), nodes, int(nodes.max(initial=-1)) + 1)
     return _by_first_appearance(found[:count]).tolist()
-
-
-def pairs(hashes: Hashes, max_distance: int) -> tuple[Ints, Ints]:
-    """All pairs i < j with at most `max_distance` differing bits: uint64 (N,) → two int64 (M,).
-
-    Without comparing all with all: cut into max_distance + k blocks of bits, two such hashes agree in at
-    least k blocks; so for each choice of k blocks, sort by them and compare only neighbours that agree
-    (Manku, Jain and Das Sarma, «Detecting near-duplicates for web crawling», WWW 2007).
-    """
-    if not 0 <= max_distance <= 32:
-        raise ValueError(f"max_distance must be in [0, 32] bits, got {max_distance}")
-    hashes = np.asarray(hashes, np.uint64)
-    k = _agreeing_blocks(len(hashes), max_distance)
-    count = max_distance + k
-    blocks = [sum(1 << bit for bit in range(start, 64, count)) for start in range(count)]
-    found = np.empty(0, np.int64)
-    for chosen in combinations(blocks, k):
-        near = list(_near_neighbours(hashes, np.uint64(sum(chosen)), max_distance))
-        found = np.unique(np.concatenate([found, *near]))
-    return found // max(1, len(hashes)), found % max(1, len(hashes))
-
-
-def _near_neighbours(hashes: Hashes, mask: np.uint64, max_distance: int) -> Iterable[Ints]:
-    """Pairs i < j, as i · N + j, that agree under the mask and differ in at most `max_distance` bits."""
-    order = np.argsort(hashes & mask)
-    sorted_hashes = hashes[order]
-    keys = sorted_hashes & mask
-    at: Ints = np.arange(len(keys))
-    step = 0
-    while len(at):  # the pairs 1, 2, … places apart, as far as runs of equal keys reach
-        step += 1
-        at = at[: np.searchsorted(at, len(keys) - step)]
-        at = at[keys[at] == keys[at + step]]
-        near = at[np.bitwise_count(sorted_hashes[at] ^ sorted_hashes[at + step]) <= max_distance]
-        i, j = order[near], order[near + step]
-        yield np.minimum(i, j) * len(hashes) + np.maximum(i, j)
-
-
-def _agreeing_blocks(count: int, max_distance: int) -> int:
-    """The k with the least work: each choice of blocks costs a sort, and the pairs that agree by chance."""
-
-    def work(k: int) -> float:
-        bits = 64 * k / (max_distance + k)
-        return math.comb(max_distance + k, k) * (20 * count + count**2 / 2**bits)
-
-    return min(range(1, 6), key=work)
-
-
-def _thumbnail(image: Image) -> NDArray[np.uint8]:
-    grey = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
-    return fit(np.asarray(grey, np.uint8), (_SIDE, _SIDE))[:, :, 0]
-
-
-def _hash(thumbnails: NDArray[np.uint8]) -> Hashes:
-    """64 bits: which of the 8 × 8 lowest frequencies of a grey thumbnail exceed their median.
-
-    uint8 (N, 32, 32) → uint64 (N,). Of one thumbnail the same number as `int(str(imagehash.phash(thumbnail)), 16)`.
-    """
-    hashes = np.empty(len(thumbnails), np.uint64)
-    for start in range(0, len(thumbnails), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        frequencies = dctn(thumbnails[part].astype(np.float64), axes=(1, 2))[:, :8, :8].reshape(-1, 64)
-        bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
-        hashes[part] = np.packbits(bits, axis=1).view(">u8")[:, 0]
-    return hashes
-
-
-def _correlation(thumbnails: NDArray[np.uint8], first: Ints, second: Ints) -> NDArray[np.float64]:
-    """Pearson's correlation of thumbnails (N, 32, 32) for each pair; pictures of one grey correlate by 1."""
-    correlation = np.empty(len(first))
-    for start in range(0, len(first), _CHUNK // 16):
-        part = slice(start, start + _CHUNK // 16)
-        a, b = (_standardised(thumbnails[rows[part]]) for rows in (first, second))
-        correlation[part] = (a * b).sum(1)
-    return correlation
-
-
-def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    values = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
-    values -= values.mean(1, keepdims=True)
-    norm = np.linalg.norm(values, axis=1, keepdims=True)
-    values[norm[:, 0] == 0] = 1
-    norm[norm == 0] = math.sqrt(values.shape[1])
-    return values / norm
 
 
 def _components(first: Ints, second: Ints, count: int) -> Ints:

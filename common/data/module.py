@@ -21,7 +21,8 @@ from common.data import overview
 from common.data.copies import Copies, placed
 from common.data.corrections import apply_corrections, read_corrections
 from common.data.dataset import Images, whole
-from common.data.duplicates import joined, near_duplicate_groups
+from common.data.duplicate_list import pair_list, write_near_duplicates
+from common.data.duplicates import find_near_duplicates, joined
 from common.data.features import Features
 from common.data.folds import PARTS, divide
 from common.data.images import MAX_PIXELS, Image, ImageError, fit_to, max_pixels, read
@@ -65,7 +66,10 @@ class ImageData(pl.LightningDataModule):
         valid: share of each class held out to validate a stage without folds, in (0, 1).
         choose: share that no stage trains on, to choose the members of a blend by, in [0, 1).
         score: share that no stage trains on and nothing is chosen by, to be reported, in [0, 1).
-        near_duplicates: keep near-duplicates on one side of every split (found by comparing pictures).
+        near_duplicates: keep near-duplicates on one side of every split (found by comparing pictures: resized,
+            compressed, brighter or darker ones, and crops), and list them in `near_duplicates.csv`.
+        turned_duplicates: whether mirrored pictures, and those turned by 90, 180 or 270 degrees, are such too: not
+            where that makes another class, as with characters (乒 and 乓).
         split: a stored `folds.csv` (columns id, part and, for folds, fold) to use instead of a new one.
         unlabelled: folder of pictures without labels, for stages with soft_labels_from: their teachers label them.
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
@@ -113,6 +117,7 @@ class ImageData(pl.LightningDataModule):
         choose: float = 0.0,
         score: float = 0.0,
         near_duplicates: bool = False,
+        turned_duplicates: bool = False,
         split: str | None = None,
         copies: dict[str, Any] | None = None,
         corrections: str | None = None,
@@ -162,6 +167,7 @@ class ImageData(pl.LightningDataModule):
         self.folds = folds
         self.fold = fold
         self.near_duplicates = near_duplicates
+        self.turned_duplicates = turned_duplicates
         self.stored_split = Path(split) if split else None
         self.copies: Copies | None = build(copies, "copies") if copies else None
         self.copies_folder = Path(copies_folder) if copies_folder else self.folder / "copies"
@@ -495,7 +501,9 @@ class ImageData(pl.LightningDataModule):
         """Groups by comparing pictures, `rows` of the pixels, joined with those of the table."""
         each = (self.pixels[row] for row in rows)
         with Activity("looking for near-duplicates"):
-            found = near_duplicate_groups(counted(each, "comparing pictures", len(rows)))
+            pictures = counted(each, "comparing pictures", len(rows))
+            found, pairs = find_near_duplicates(pictures, turned=self.turned_duplicates)
+        self._report_near_duplicates(pairs, found, table)
         groups = pd.Series(joined(found, table["group"].tolist()))
         # named by a picture: stages with other pictures number their groups otherwise
         return "duplicates-" + table["id"].groupby(groups).transform("first")
@@ -511,6 +519,8 @@ class ImageData(pl.LightningDataModule):
                         "; the split that is given has none there"
                         if self.stored_split is not None
                         else ": add pictures, some of each class, or raise data.valid"
+                        + "; data.near_duplicates=false parts those in near_duplicates.csv"
+                        * self.near_duplicates
                     )
                 )
         present = set(
@@ -548,6 +558,13 @@ class ImageData(pl.LightningDataModule):
                 f"or raise the share. The first: {bad[0]}"
             )
         print(f"left out: {message}")
+
+    @rank_zero_only
+    def _report_near_duplicates(self, pairs: pd.DataFrame, groups: list[int], table: pd.DataFrame) -> None:
+        if len(pairs):
+            classes = [self.class_names[label] for label in table["label"]]
+            rows = pair_list(pairs, groups, table["id"].tolist(), classes)
+            print(write_near_duplicates(rows, self.folder / "near_duplicates.csv"))
 
     @rank_zero_only
     def _report_straddling(self, table: pd.DataFrame) -> None:

@@ -35,7 +35,7 @@ from common.processes import FIRST, is_first_process
 from common.run import folder as folders
 from common.run import shapes, stages, trial
 from common.run.features import train_on_features
-from common.run.gallery import draw_views
+from common.run.gallery import draw_near_duplicates, draw_views
 from common.run.parts import device_of, lay_out, make_callbacks
 
 TRAINER_KEYS = {  # of the `trainer` node, those that are Lightning's; the others are read here
@@ -110,6 +110,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
     if is_first_process() and not (job / "views.png").exists():
         with Activity("drawing training views"):
             draw_views(job / "views.png", data)
+            draw_near_duplicates(data)
     if is_first_process():
         os.environ[FIRST] = str(os.getpid())
     with _signals_to(last), _refusals(), _ended(trainer):

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.data import predictions
+from common.data.duplicate_list import read_near_duplicates
 from common.data.images import MAX_PIXELS, ImageError, read
 from common.data.module import ImageData
 from common.data.records import leave_out
@@ -17,7 +18,7 @@ from common.run.doubts import write_doubts
 from common.run.members import class_names, read_folds
 from common.run.scores import confusion_counts
 
-MISTAKES, VIEWS = 40, 48  # tiles a sheet
+MISTAKES, VIEWS, PAIRS = 40, 48, 40  # tiles or pairs a sheet
 
 
 def draw(run: Path, jobs: list[Path]) -> None:
@@ -97,6 +98,21 @@ def draw_views(path: Path, data: ImageData) -> None:
     shown = (images.clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
     labels = batch["label"].tolist()
     _save(pictures.view_sheet(shown, [data.class_names[label] for label in labels], labels), path)
+
+
+def draw_near_duplicates(data: ImageData) -> None:
+    """Draw a sheet of the first pairs of `near_duplicates.csv`, if there are any, as the network sees the pictures."""
+    path = data.folder / "near_duplicates.csv"
+    if not path.exists() or data.table is None:
+        return
+    rows = read_near_duplicates(path)
+    row_of = {image: row for row, image in enumerate(data.table["id"])}
+    rows = rows[rows["id"].isin(row_of) & rows["other"].isin(row_of)].head(PAIRS)
+    if len(rows):
+        ids = rows[["id", "other"]].to_numpy().ravel()
+        images = data.valid_images.__getitems__([(0, row_of[image]) for image in ids])["image"]
+        shown = images.numpy().transpose(0, 2, 3, 1).reshape(len(rows), 2, *images.shape[2:], -1)
+        _save(pictures.near_duplicates(shown, rows, data.class_names), _in(data.folder, "near_duplicates"))
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -33,7 +33,7 @@ from common.run.canvas import (
 )
 from common.run.confusion import confusion
 
-__all__ = ["confusion", "learning_curves", "view_sheet", "worst_mistakes"]
+__all__ = ["confusion", "learning_curves", "near_duplicates", "view_sheet", "worst_mistakes"]
 
 PANELS = {  # title → {column of history.csv: (label, colour)}
     "Loss": {"train_loss": ("training", BLUE), "valid_loss": ("validation", VERMILION)},
@@ -110,6 +110,33 @@ def worst_mistakes(
                 write(figure, left + word_width, top + y, name, 9, names.font, color=colour)
             name = fitted(plain(str(rows["id"].iloc[i])), None, 6.5, tile, keep_end=True)
             write(figure, left, top + 0.45, name, 6.5, color=GREY)
+    return figure
+
+
+def near_duplicates(images: NDArray[np.uint8], rows: pd.DataFrame, class_names: Sequence[str]) -> Figure:
+    """Pairs of pictures side by side, each with its class and name; what tells two classes apart is vermilion.
+
+    images: uint8 (N, 2, H, W, C), C 1 or 3. rows: N of `near_duplicates.csv`.
+    """
+    label_of = {name: label for label, name in enumerate(class_names)}
+    labelled = [*rows["class"], *rows["other_class"]]
+    names = drawable(labelled, [label_of.get(name, -1) for name in labelled])
+    tile = 1.2
+    with look():
+        figure, places = _sheet(len(rows), 4, 2 * tile, 0.58 - tile, 0.25, "Near-duplicates", names.note)
+        axes = whole(figure)
+        for i, (left, top) in enumerate(places):
+            pair = rows.iloc[i]
+            colour = BLUE if pair["class"] == pair["other_class"] else VERMILION
+            for side, column in enumerate(("id", "other")):
+                x = left + side * tile
+                _show(axes, x, top, tile, images[i][side])
+                name = fitted(names.shown[i + side * len(rows)], names.font, 9, tile - 0.05)
+                write(figure, x, top + tile + 0.07, name, 9, names.font, color=colour)
+                name = fitted(plain(pair[column]), None, 6.5, tile - 0.05, keep_end=True)
+                write(figure, x, top + tile + 0.27, name, 6.5, color=GREY)
+            said = f"{pair['kind']}, {pair['similarity']:.3f}"
+            write(figure, left, top + tile + 0.41, said, 7, color=GREY)
     return figure
 
 

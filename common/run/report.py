@@ -17,6 +17,7 @@ PICTURES = {
     "learning_curves": "Learning curves",
     "confusion": "Confusion matrix",
     "worst_mistakes": "The most confident mistakes",
+    "near_duplicates": "Near-duplicates",
     "doubts": "Labels that models doubt which have not seen the picture",
     "views": "Training images as the network saw them",
 }

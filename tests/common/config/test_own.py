@@ -35,7 +35,7 @@ def plain(composed, *words: str) -> dict:
     of_another = composed("data._target_=some.Data", "data.size=[128,128]", *words)
     assert of_another.open == frozenset()
     values = OmegaConf.to_container(of_another.config)
-    values["data"]["_target_"] = FOLDER_DATA
+    values["data"] |= {"_target_": FOLDER_DATA, "near_duplicates": True, "turned_duplicates": True}
     return values
 
 
@@ -46,6 +46,17 @@ def test_a_root_alone_is_a_whole_recipe(composed):
     assert (own.config.model.name, own.config.model.pretrained) == ("tf_efficientnet_lite0", "pip")
     assert own.sources["model.pretrained"] == "conf/own/pretrained.yaml"
     assert own.config.optimizer.backbone_lr_scale < 1
+
+
+def test_mirrored_pictures_are_copies_unless_they_are_strokes(composed):
+    for own, turned in [
+        (composed(facts=Facts(views="photos")), True),
+        (composed(facts=Facts(views="light")), True),
+        (composed(facts=Facts(views="strokes")), False),
+        (composed("views=strokes", facts=Facts(views="photos")), False),
+        (composed("data.turned_duplicates=true", facts=Facts(views="strokes")), True),
+    ]:
+        assert own.config.data.near_duplicates and own.config.data.turned_duplicates == turned
 
 
 @pytest.mark.parametrize("views", VIEWS)
