@@ -111,9 +111,7 @@ def train(config: dict[str, Any], job: Path, data: ImageData, module: ImageClass
         with Activity("drawing training views"):
             draw_views(job / "views.png", data)
             draw_near_duplicates(data)
-    if is_first_process():
-        os.environ[FIRST] = str(os.getpid())
-    with _signals_to(last), _refusals(), _ended(trainer):
+    with _known_to_others(), _signals_to(last), _refusals(), _ended(trainer):
         trainer.fit(
             module, datamodule=data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True
         )
@@ -322,6 +320,18 @@ def _check_resumable(checkpoint: Path, module: ImageClassifier) -> None:
     content = load_checkpoint(checkpoint, *RESUMED)
     with reading(checkpoint):
         module.load_state_dict(content["state_dict"])
+
+
+@contextmanager
+def _known_to_others() -> Iterator[None]:
+    """The processes that Lightning starts meanwhile know this one by its number, if it is the first."""
+    if is_first_process():
+        os.environ[FIRST] = str(os.getpid())
+    try:
+        yield
+    finally:
+        if is_first_process():
+            os.environ.pop(FIRST, None)
 
 
 @contextmanager

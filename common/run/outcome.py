@@ -67,6 +67,8 @@ def _write_mean(path: Path, files: list[Path]) -> None:
     together = zip(*(_rows(file, common) for file in files), strict=True)  # pictures of all are in one order
 
     def means() -> Iterator[np.ndarray]:
+        if not len(known):
+            yield np.empty((0, predictions.class_count(files[0])), np.float32)
         while some := list(islice(together, predictions.ROWS)):
             yield combine(np.stack([np.stack(rows) for rows in zip(*some, strict=True)]), "arithmetic")
 
