@@ -45,6 +45,7 @@ def kinds(seed: int = 0) -> list[Kind]:
     three = np.repeat(grey[:, :, None], 3, axis=2)
     white = np.where(alpha[:, :, None] > 0, rgb, 255).astype(np.uint8)
     white_grey = np.where(alpha[:, :, None] > 0, three, 255).astype(np.uint8)
+    tone_away = np.where((grey == grey[0, 0])[:, :, None], 255, three).astype(np.uint8)
     upright = np.rot90(rgb, -1)
     few = Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
     few_shown = np.asarray(few.convert("RGB"))
@@ -65,11 +66,13 @@ def kinds(seed: int = 0) -> list[Kind]:
         Kind("palette.png", _pillow(few, "PNG"), few_shown),
         Kind("alpha.png", _pillow(rgba, "PNG"), white),
         Kind("grey_alpha.png", _pillow(rgba, "PNG", "LA"), white_grey, 1),
+        Kind("grey_tone_away.png", _pillow(grey, "PNG", transparency=int(grey[0, 0])), tone_away),
         Kind("sixteen.png", _opencv(sixteen, ".png"), rgb),
         Kind("moving.png", _pillow(rgb, "PNG", **moving), rgb),
         Kind("plain.bmp", _pillow(rgb, "BMP"), rgb),
         Kind("plain.dib", _pillow(rgb, "BMP"), rgb),
         Kind("alpha.bmp", _bmp(rgba), white),
+        Kind("empty_alpha.bmp", _bmp(np.dstack([rgb, 0 * alpha])), rgb),
         Kind("plain.gif", _pillow(few, "GIF"), few_shown),
         Kind("moving.gif", _pillow(few, "GIF", **moving), few_shown, 1),
         Kind("plain.webp", _pillow(rgb, "WEBP", **lossless), rgb),

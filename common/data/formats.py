@@ -117,7 +117,9 @@ def is_transparent(data: bytes) -> bool:
 
 
 def by_pillow(data: bytes) -> bool:
-    """Whether it is a transparent TIFF, AVIF or JPEG 2000, whose alpha OpenCV drops or mixes in."""
+    """Whether it is a transparent TIFF, AVIF, JPEG 2000 or grey PNG, whose alpha OpenCV drops or mixes in."""
+    if data.startswith(PNG):  # of grey, up to 8 bits, with a transparent tone
+        return data[25:26] == b"\0" and data[24] <= 8 and is_transparent(data)
     if is_tiff(data):
         tags = tiff_tags(data)
         colours = {0: 1, 1: 1, 2: 3}.get(

@@ -18,8 +18,9 @@ from common.text import nfc, printable, utf8
 
 # of NAS, macOS, Windows and ext file systems; others of their kind begin with a dot
 SYSTEM = {
-    *("@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "lost+found", "$recycle.bin"),
-    *("system volume information", "thumbs.db", "desktop.ini", "icon\r"),
+    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx", "lost+found"),
+    *("$recycle.bin", "recycler", "system volume information", "network trash folder", "temporary items"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
 }
 _NAMED = re.compile(
     r"\.[^.]*[a-z][^.]*$"
@@ -154,8 +155,10 @@ def _files(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Every regular file below a folder, and broken links, each with whether it is data."""
     if not folder.is_dir():
         return
-    found = os.stat(folder)
-    yield from _walk(folder, True, ((found.st_dev, found.st_ino),))
+    inside, *above = (os.stat(one) for one in (folder, *folder.absolute().parents))
+    places = tuple((found.st_dev, found.st_ino) for found in above)
+    if (inside.st_dev, inside.st_ino) not in places:  # else a link to a folder above
+        yield from _walk(folder, True, ((inside.st_dev, inside.st_ino), *places))
 
 
 def _walk(folder: Path, data: bool, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, bool]]:
@@ -169,11 +172,10 @@ def _walk(folder: Path, data: bool, above: tuple[tuple[int, int], ...]) -> Itera
         ) from error
     for entry in entries:
         counts = data and is_data(entry.name)
-        if entry.is_dir():
+        if os.path.isdir(entry):  # which a link to itself is not, and raises nothing
             found = entry.stat()
             if (place := (found.st_dev, found.st_ino)) not in above:
                 yield from _walk(Path(entry.path), counts, (*above, place))
-        elif (
-            entry.is_file() or entry.is_symlink()
-        ):  # no pipe, which would never end; of a broken link it is said
+        elif os.path.isfile(entry) or not os.path.exists(entry):
+            # no pipe, which would never end; of a broken link it is said that it is one
             yield Path(entry.path), counts

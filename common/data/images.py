@@ -115,7 +115,10 @@ def _decoded(data: bytes, channels: int, at_least: tuple[int, int] | None, name:
         if by_pillow(data):
             image = _on_white(_bgra(data, name, max_pixels), channels)
             return image if tiff else _upright(image, orientation(data))
-        return _upright(_on_white(_opencv(data, cv2.IMREAD_UNCHANGED, name), channels), orientation(data))
+        image = _opencv(data, cv2.IMREAD_UNCHANGED, name)
+        if data.startswith(b"BM") and not image[:, :, 3].any():  # a mask that nobody has filled
+            image = image[:, :, :3]
+        return _upright(_on_white(image, channels), orientation(data))
     if is_deep(data):
         image = _of_eight_bits(_opencv(data, cv2.IMREAD_UNCHANGED, name), name)
         if image.ndim == 2 and channels == 3:
@@ -143,7 +146,7 @@ def _opencv(data: bytes, flags: int, name: str) -> Any:
 def _bgra(data: bytes, name: str, max_pixels: int) -> Any:
     """uint8 (H, W, 4), by Pillow, which turns TIFFs."""
     try:
-        with Pillow.open(io.BytesIO(data), formats=("TIFF", "AVIF", "JPEG2000")) as picture:
+        with Pillow.open(io.BytesIO(data), formats=("TIFF", "AVIF", "JPEG2000", "PNG")) as picture:
             _check_size(picture.size[::-1], max_pixels, name)
             image = np.asarray(picture.convert("RGBA"))
     except PodiumError:

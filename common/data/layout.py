@@ -3,7 +3,7 @@
 import csv
 import re
 from dataclasses import dataclass
-from itertools import islice
+from io import StringIO
 from pathlib import Path
 
 from common.data.found import has_picture, is_data, is_picture, once, pictures_below
@@ -11,15 +11,24 @@ from common.errors import PodiumError
 from common.text import nfc, printable
 
 _WHAT = r"[-_ ]?(set|data|images?|imgs?|pictures|pics|photos|jpe?g|png|folder|split|\d+)*$"
-TRAIN = re.compile(rf"(train|training|trn){_WHAT}")
-VALID = re.compile(rf"(val|valid|validation|dev){_WHAT}")
-TEST = re.compile(rf"(test|testing|tst){_WHAT}")
+TRAIN = re.compile(rf"(train|training|trainval|trn){_WHAT}")
+VALID = re.compile(rf"(val|valid|validation|dev|eval){_WHAT}")
+TEST = re.compile(rf"(tests?|testing|tst|holdout){_WHAT}")
+# The same as a word among others, which counts where several folders have such words: seg_train beside seg_test
+WORDS = {
+    TRAIN: re.compile(r"(^|[^a-z])(train|training|trn)([^a-z]|$)|训练"),
+    VALID: re.compile(r"(^|[^a-z])(val|valid|validation|dev)([^a-z]|$)|验证"),
+    TEST: re.compile(r"(^|[^a-z])(test|testing|tst)([^a-z]|$)|测试"),
+}
 # What holds pictures or class folders, and is no class itself
 HOLDER = re.compile(
-    r"(all[-_ ]?)?(images?|imgs?|pictures|pics|photos|jpe?gs?|jpegimages|pngs?|data|dataset|raw)$"
+    r"(all[-_ ]?)?(images?|imgs?|pictures|pics|photos|jpe?gs?|jpegimages|pngs?|data|dataset|raw|masks?|annotations?|"
+    r"labels?|originals?|augmented|fold[-_ ]?\d+)$"
 )
 TABLES = (".csv", ".tsv")
 LABELS = re.compile(r"train|label|annot|truth|class|meta", re.IGNORECASE)
+COLUMN = re.compile(r"label|class|target|categor|species|breed|diagnos|type", re.IGNORECASE)
+MOST = 16 * 2**20  # bytes of a table that are looked at
 DEEPEST = 6  # folders that hold nothing but one folder
 
 
@@ -63,20 +72,22 @@ def layout(root: Path) -> Layout:
         )
     folder = _unwrapped(root)
     inside = _filled(folder)
-    train = _one(folder, [name for name in inside if TRAIN.match(name.lower())])
-    others = {name for name in inside if VALID.match(name.lower()) or TEST.match(name.lower())}
+    kinds = _kinds(inside)
+    train = _one(folder, [name for name in inside if kinds[name] is TRAIN])
+    others = {name for name in inside if kinds[name] in (VALID, TEST)}
     if train is None and others:  # images/<class>/ beside test/
         train = _one(folder, [name for name in inside if HOLDER.match(name.lower())])
     if train is not None and (found := _unwrapped(train)) and _filled(found):
         layout = _parts(folder, inside, train, found)
     else:
-        if inside and all(_is_reserved(name) for name in inside):
+        if inside and all(kinds[name] or _is_reserved(name) for name in inside):
             raise _no_classes(folder, inside)
         if others:
             raise PodiumError(
                 f"{folder}: {_some(sorted(others))} stands among class folders ({_some(sorted({*inside} - others))}): "
                 "move these into train/, or rename it if it is a class"
             )
+        _check_no_parts_within(folder, inside)
         layout = Layout(folder)
     _check_classes(root, layout.train)
     _check_table(root, layout.train)
@@ -84,8 +95,10 @@ def layout(root: Path) -> Layout:
 
 
 def _parts(folder: Path, inside: list[str], train: Path, classes: Path) -> Layout:
-    valid = _one(folder, [name for name in inside if VALID.match(name.lower())])
-    test = _one(folder, [name for name in inside if TEST.match(name.lower())])
+    kinds = _kinds(inside)
+    valid = _one(folder, [name for name in inside if kinds[name] is VALID])
+    test = _one(folder, [name for name in inside if kinds[name] is TEST])
+    taken = {part.name for part in (train, valid, test) if part is not None}
     known = {nfc(name) for name in _filled(classes)}
     if valid is not None:
         valid = _part(valid, known)
@@ -102,9 +115,28 @@ def _parts(folder: Path, inside: list[str], train: Path, classes: Path) -> Layou
         found = {nfc(name) for name in _filled(inner)}
         labelled = bool(found) and found <= known and not _loose(inner)
         test = inner if labelled else test
-    taken = {train.name, *(part.name for part in (valid, test) if part is not None)}
-    parts = {name for name in inside if any(kind.match(name.lower()) for kind in (VALID, TEST))}
-    return Layout(classes, valid, test, labelled, tuple(name for name in inside if name not in taken | parts))
+    return Layout(classes, valid, test, labelled, tuple(name for name in inside if name not in taken))
+
+
+def _kinds(names: list[str]) -> dict[str, re.Pattern[str] | None]:
+    """Which part each folder is by its name: TRAIN, VALID, TEST or None."""
+    found = {name: next((kind for kind in WORDS if kind.match(name.lower())), None) for name in names}
+    by_word = {
+        name: found[name] or next((kind for kind, word in WORDS.items() if word.search(name.lower())), None)
+        for name in names
+    }
+    return by_word if len({*by_word.values()} - {None}) > 1 else found
+
+
+def _check_no_parts_within(folder: Path, inside: list[str]) -> None:
+    """Classes that are divided into parts, each by itself: cats/train/, cats/val/."""
+    within = [{*_filled(folder / name)} for name in inside]
+    shared = set.intersection(*within) if within else set()
+    if len({*_kinds(sorted(shared)).values()} - {None}) > 1:
+        raise PodiumError(
+            f"{folder}: each of {_some(inside)} holds {_some(sorted(shared))}: expected is the other way round, "
+            "train/<class name>/ and val/<class name>/"
+        )
 
 
 def _is_reserved(name: str) -> bool:
@@ -136,9 +168,14 @@ def _one(folder: Path, names: list[str]) -> Path | None:
 
 
 def _filled(folder: Path) -> list[str]:
-    """Names of the folders in it that hold a picture, however deep, or nothing at all."""
+    """Names of the folders in it that hold a picture, however deep, or nothing at all, as a class may by mistake."""
     inside = sorted(child for child in folder.iterdir() if child.is_dir() and is_data(child.name))
-    return [child.name for child in inside if not any(child.iterdir()) or has_picture(child)]
+    empty = {child for child in inside if not any(child.iterdir())}
+    return [
+        child.name
+        for child in inside
+        if (child in empty and not _is_reserved(child.name)) or (child not in empty and has_picture(child))
+    ]
 
 
 def _loose(folder: Path) -> int:
@@ -194,24 +231,48 @@ def _check_table(root: Path, folder: Path) -> None:
         return
     folders: dict[str, set[str]] = {}
     for path in pictures_below(folder).pictures:
-        folders.setdefault(path.stem, set()).add(nfc(path.relative_to(folder).parts[0]))
+        inside = nfc(path.relative_to(folder).as_posix())
+        for name in (path.stem, path.name, inside):
+            folders.setdefault(name, set()).add(inside.partition("/")[0])
     for table in tables:
-        separator = "\t" if table.suffix.lower() == ".tsv" else ","
-        with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = list(islice(csv.reader(file, delimiter=separator), 1, 50))
-        named = [(row, folders[stem]) for row in rows for cell in row if (stem := Path(cell).stem) in folders]
-        wrong = [row for row, names in named if names.isdisjoint(_words(row))]
-        if wrong:
+        if row := _contradiction(table, folders):
             raise PodiumError(
-                f"{table} names pictures of {folder}, such as {printable(','.join(wrong[0])[:80])}, with other labels "
-                "than their folders: tables of labels are not read. Sort the pictures into folders named by their "
-                "classes, or move the table out of the data where the folders are right"
+                f"{table} says of pictures of {folder} what their folders do not, such as {printable(row[:80])}: "
+                "tables of labels are not read. Sort the pictures into folders named by their classes, or move the "
+                "table out of the data where the folders are right"
             )
         once(f"{printable(table)} is not read: the classes are the folders' names")
 
 
-def _words(row: list[str]) -> list[str]:
-    return [part for cell in row for part in Path(nfc(cell)).parts]
+def _contradiction(table: Path, folders: dict[str, set[str]]) -> str | None:
+    """A row whose label is another than that of its picture's folder; None where each folder has a label of its own.
+
+    folders: names of pictures → class folders in which there is such a picture.
+    """
+    data = table.read_bytes()[:MOST]
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
+    try:
+        rows = list(csv.reader(StringIO(text), delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
+    except csv.Error:
+        return None
+    if not rows or not rows[0]:
+        return None
+    named = [sum(at < len(row) and nfc(row[at]) in folders for row in rows[1:]) for at in range(len(rows[0]))]
+    pictures = named.index(max(named))  # the column of the pictures' names
+    columns = [at for at, name in enumerate(rows[0]) if COLUMN.search(name) and at != pictures]
+    label_of: dict[tuple[int, str], str] = {}
+    folder_of: dict[tuple[int, str], str] = {}
+    for row in rows[1:]:
+        place = folders.get(nfc(row[pictures]), set()) if len(row) > pictures else set()
+        if len(place) != 1:
+            continue  # no picture, or pictures of one name in several folders
+        (name,) = place
+        for at in columns:
+            cell = row[at] if at < len(row) else ""
+            other_label = bool(cell) and label_of.setdefault((at, name), cell) != cell
+            if cell and (other_label or folder_of.setdefault((at, cell), name) != name):
+                return ",".join(row)
+    return None
 
 
 def _some(names: list[str]) -> str:

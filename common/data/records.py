@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.found import hidden_in, is_data, pictures_below, tell
+from common.data.found import hidden_in, is_data, is_picture, pictures_below, tell
 from common.data.images import ImageError
 from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
@@ -85,6 +85,10 @@ def class_folders(
     folders: dict[str, Path] = {}
     for path in sorted(root.glob("/".join("*" * (deep + 1)))):
         name = path.relative_to(root).as_posix()
+        if path.is_symlink() and not path.exists() and is_data(path.name) and not is_picture(path):
+            raise PodiumError(
+                f"{path} is a link to {os.readlink(path)}, which is not there: bring it back, or remove it"
+            )
         if path.is_dir() and all(map(is_data, path.relative_to(root).parts)):
             if name != utf8(name):
                 raise PodiumError(f"{root}: the folder «{printable(utf8(name))}» is not UTF-8: rename it")

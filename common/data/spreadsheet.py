@@ -33,7 +33,11 @@ def unescape(cell: str) -> str:
 def to_csv(table: pd.DataFrame, path: Path, suffix: str = "partial") -> None:
     """Write a table whole or not at all; suffix: see `written`."""
     with written(path, suffix) as partial:
-        _of_text(table, escape).to_csv(partial, index=False)
+        safe = _of_text(table, escape)
+        text = (value for column in safe for value in (column, *safe[column]) if isinstance(value, str))
+        # a lone carriage return ends a line for pandas, which does not quote it by itself
+        quoting = csv.QUOTE_NONNUMERIC if any("\r" in value for value in text) else csv.QUOTE_MINIMAL
+        safe.to_csv(partial, index=False, quoting=quoting)
 
 
 def read_csv(path: Path, **how: Any) -> pd.DataFrame:

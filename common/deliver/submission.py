@@ -68,11 +68,14 @@ class TopK:
         count = 0
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
+            quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writerow(self.header)
             for image, probabilities in rows:
                 best = np.argsort(-probabilities, kind="stable")[: self.k]
                 label = self.separator.join(class_names[label] for label in best)
-                writer.writerow(map(self._cell, [*self.names(image), label]))
+                cells = [self._cell(text) for text in (*self.names(image), label)]
+                lone_return = any("\r" in cell for cell in cells)  # it ends a line where it is not quoted
+                (quoting if lone_return else writer).writerow(cells)
                 count += 1
         return count
 

@@ -5,6 +5,7 @@ and not where others lie in their place.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.data import found
+from common.data.digests import digests
 from common.data.records import image_id
 from common.errors import PodiumError
 from common.run import folder, shapes
@@ -31,6 +33,7 @@ class Contents:
     classes: their names, in order.
     class_of: id → class of all labelled pictures, with the part that the data set gives, if it does. None: not kept.
     pictures, records: how many they are, and their hash.
+    pixels: hash of the bytes of the pictures, and of the class tree.
     files: path → hash of the files and folders that the recipe's data name, such as a split or corrections.
     """
 
@@ -38,6 +41,7 @@ class Contents:
     class_of: dict[str, str] | None
     pictures: int
     records: str
+    pixels: str
     files: dict[str, str]
 
     @classmethod
@@ -49,8 +53,8 @@ class Contents:
         """
         try:
             with TemporaryDirectory() as nowhere, _unsaid():
-                place = {"folds": None, "fold": None}
-                table, names = make_data({**config, "job": place}, Path(nowhere)).records()
+                data = make_data({**config, "job": {"folds": None, "fold": None}}, Path(nowhere))
+                table, names = data.records()
         except PodiumError as error:
             if nowhere in str(error):
                 return None  # said again, with a list that stays
@@ -62,12 +66,14 @@ class Contents:
         ]
         class_of = dict(zip(table["id"], said, strict=True))
         lines = "\n".join(f"{image}\t{name}" for image, name in sorted(class_of.items()))
-        values = (value for data in _data_of(config) for key, value in data.items() if key != "root")
+        keys = sorted(zip(table["id"], data.picture_keys(table).tolist(), strict=True))
+        held = b"".join(image.encode() + key for image, key in keys) + json.dumps(data.levels).encode()
+        values = (value for node in _data_of(config) for key, value in node.items() if key != "root")
         named = sorted(
             {value for value in values if isinstance(value, str) and value and Path(value).exists()}
         )
-        files = {value: _hash_of(Path(value)) for value in named}
-        return cls(list(names), class_of, len(table), _hash(lines.encode()), files)
+        files = {value: _hash_of(Path(value), data.known_files) for value in named}
+        return cls(list(names), class_of, len(table), _hash(lines.encode()), _hash(held), files)
 
     @classmethod
     def read(cls, run: Path) -> "Contents | None":
@@ -110,8 +116,12 @@ def differences_but_places(run: Path, config: dict[str, Any]) -> list[str]:
 
 
 def _of_data(run: Path, before: Contents, now: Contents) -> list[str]:
-    if before.classes == now.classes and before.records == now.records:
+    if (before.classes, before.records, before.pixels) == (now.classes, now.records, now.pixels):
         return []
+    if (before.classes, before.records) == (now.classes, now.records):
+        return [
+            "data.root: its content is another: files of pictures, or the class tree, under the names of others"
+        ]
     said = []
     if before.classes != now.classes:
         examples = [f"gone: {name}" for name in before.classes if name not in now.classes][:3]
@@ -155,14 +165,13 @@ def _with_data(config: dict[str, Any], change: Callable[[dict[str, Any]], dict[s
     return changed
 
 
-def _hash_of(path: Path) -> str:
-    """Of a file's bytes; of a folder's pictures by their names and sizes."""
+def _hash_of(path: Path, known: Path | None) -> str:
+    """Of a file's bytes; of a folder's pictures by their names and bytes."""
     if path.is_file():
-        with path.open("rb") as file:
-            return f"content {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+        return f"content {_hash(digests([str(path)])[0].encode())}"
     pictures = found.pictures_below(path).pictures
-    sizes = (picture.stat().st_size if picture.exists() else -1 for picture in pictures)
-    lines = (f"{image_id(picture, path)}\t{size}" for picture, size in zip(pictures, sizes, strict=True))
+    hashes = digests([str(picture.absolute()) for picture in pictures], known)
+    lines = [f"{image_id(picture, path)}\t{each}" for picture, each in zip(pictures, hashes, strict=True)]
     return f"content {_hash(chr(10).join(lines).encode())}"
 
 

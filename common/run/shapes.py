@@ -75,6 +75,7 @@ class Contents(BaseModel, extra="forbid"):
     classes: list[str]
     pictures: int
     records: str
+    pixels: str
     files: dict[str, str]
 
 

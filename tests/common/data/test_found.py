@@ -33,6 +33,26 @@ def test_linked_folders_are_entered_and_circles_end(tmp_path):
     ]  # fmt: skip
 
 
+def test_links_to_folders_above_or_to_themselves_lead_nowhere(tmp_path):
+    root = tmp_path / "data"
+    write_images(root, per_class=2, classes=["bar", "ring"])
+    (root / "bar" / "up").symlink_to(root)
+    (root / "bar" / "itself").symlink_to(root / "bar" / "itself")
+    table, names = class_folders(root)
+    assert names == ["bar", "ring"] and len(table) == 4
+    assert table["id"].str.count("/").eq(1).all()
+    (root / "all").symlink_to(root)
+    with pytest.raises(PodiumError, match=r"1 of 3 classes have no images \(all\)"):
+        class_folders(root)
+
+
+def test_a_class_folder_that_is_a_broken_link_is_named(tmp_path):
+    write_images(tmp_path, per_class=2, classes=["bar", "ring"])
+    (tmp_path / "far").symlink_to("/mnt/nowhere/far")
+    with pytest.raises(PodiumError, match=r"far is a link to /mnt/nowhere/far, which is not there"):
+        class_folders(tmp_path)
+
+
 def test_what_lies_beside_class_folders_is_counted_too(tmp_path, capsys):
     write_images(tmp_path, per_class=1, classes=["bar", "ring"])
     touch(tmp_path, "@eaDir/bar/a.jpg", "@eaDir/bar/b.jpg", ".DS_Store", "bar/.c.jpg", "ring/n.txt")

@@ -48,7 +48,19 @@ TAKEN = {  # places → (training, validation, score, test) folders of pictures
     ("images/a", "images/b", "parts/x.txt", "images.txt"): ("images/a images/b", "", "", None),
     ("train/a/images", "train/b/images", "val/a/images"): ("train/a/images train/b/images", "val/a/images", "", None),
     ("bus", "car", "train"): ("bus car train", "", "", None),
-    ("a", "b", "@eaDir/a", ".thumbs", "__MACOSX/b"): ("a b", "", "", None),
+    ("a", "b", "@eaDir/a", ".thumbs", "__MACOSX/b", "@Recycle/b"): ("a b", "", "", None),
+    ("seg_train/seg_train/a", "seg_train/seg_train/b", "seg_test/seg_test/a", "seg_test/seg_test/b", "seg_pred/x"): (
+        "seg_train/seg_train/a seg_train/seg_train/b", "", "seg_test/seg_test/a seg_test/seg_test/b",
+        "seg_test/seg_test/a seg_test/seg_test/b",
+    ),
+    ("my_train/a", "my_train/b", "my_val/a", "my_val/b"): ("my_train/a my_train/b", "my_val/a my_val/b", "", None),
+    ("训练集/a", "训练集/b", "测试集"): ("训练集/a 训练集/b", "", "", "测试集"),
+    ("train_256x256/a", "train_256x256/b", "test_256x256"): (
+        "train_256x256/a train_256x256/b", "", "", "test_256x256",
+    ),
+    ("train_station", "tea", "cup"): ("cup tea train_station", "", "", None),
+    ("images/a", "images/b", "annotations/"): ("images/a images/b", "", "", None),
+    ("train/a", "train/b", "val/", "test/"): ("train/a train/b", "", "", None),
     ("train/a", "train/b", "extra"): ("train/a train/b", "", "", None),
 }  # fmt: skip
 REFUSED = {
@@ -62,7 +74,6 @@ REFUSED = {
     ): r"images/ \(4 pictures\), test/ .*train\.csv.*Tables",
     ("train.csv", "train", "test"): r"train/ \(4 pictures\).*train\.csv.*Tables",
     ("train.csv", "train_images", "test_images"): r"train_images/ .*train\.csv",
-    ("train.csv", "a", "b"): r"train\.csv names pictures .*other labels",
     ("training", "validation"): r"no class folders: expected",
     ("cats", "dogs", "test"): r"test stands among class folders \(cats, dogs\)",
     ("train/a", "train/b", "val/images"): r"val should hold the class folders of .*holds images",
@@ -70,6 +81,14 @@ REFUSED = {
     ("train/a", "train/b", "training/a"): r"train, training could each be",
     ("a", "b", "c/"): r"1 of 3 classes have no images \(c\)",
     ("notes.txt",): r"holds no class folders",
+    (
+        "cats/train",
+        "cats/val",
+        "dogs/train",
+        "dogs/val",
+    ): r"each of cats, dogs holds train, val.*train/<class name>/",
+    ("images", "masks"): r"images/ \(4 pictures\), masks/",
+    ("fold1/a", "fold1/b", "fold2/a", "fold2/b"): r"fold1/ \(8 pictures\), fold2/",
 }
 
 
@@ -100,6 +119,30 @@ def test_it_is_refused_with_what_was_seen(places, tmp_path):
     lay(tmp_path / "root", *places)
     with pytest.raises(PodiumError, match=REFUSED[places]):
         data_of(tmp_path / "root").records()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_that_says_otherwise_than_the_folders_is_refused(encoding, tmp_path):
+    lay(tmp_path, "a", "b")
+    (tmp_path / "train.csv").write_text("id,label\na/0.png,3\nb/1.png,2\na/1.png,2\n", encoding=encoding)
+    with pytest.raises(PodiumError, match=r"train\.csv says .* a/1\.png,2: tables of labels are not read"):
+        data_of(tmp_path).records()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,label\na/0.png,3\nb/1.png,2\na/1.png,3\n",  # numbers for the classes
+        "file,class\na/0.png,A\nb/1.png,B\n",
+        "filename,width,height\na/0.png,16,16\na/1.png,17,16\n",
+        "file,class\n" + "x" * 200_000,
+    ],
+)
+def test_a_table_that_says_nothing_else_is_not_read(text, tmp_path, capsys):
+    lay(tmp_path, "a", "b")
+    (tmp_path / "labels.csv").write_text(text)
+    assert len(data_of(tmp_path).records()[0]) == 8
+    assert "labels.csv is not read" in capsys.readouterr().out
 
 
 def test_a_table_that_says_what_the_folders_say_does_no_harm(tmp_path, capsys):

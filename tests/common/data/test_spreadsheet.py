@@ -110,3 +110,13 @@ def test_names_are_read_as_nfc_and_paths_as_they_are(tmp_path):
     path.write_text(f"id,path,{other}\n{other},/{other},{other}{other}\n", encoding="utf-8")
     found = read_csv(path, dtype=str, keep_default_na=False)
     assert found.to_dict("records") == [{"id": one, "path": f"/{other}", one: one + one}]
+
+
+def test_a_lone_carriage_return_in_a_name_survives(tmp_path):
+    table = pd.DataFrame({"id": ["a\rb.png", "c\r\nd.png", "=e"], "n": [1, 2, 3]})
+    to_csv(table, tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "a.csv", dtype={"id": str}), table)
+    submission = TopK()
+    rows = [(image, np.array([0.2, 0.8])) for image in table["id"]]
+    submission.write(tmp_path / "b.csv", iter(rows), ["x", "y"])
+    assert submission.validate(tmp_path / "b.csv", table["id"].tolist(), ["x", "y"]) == []

@@ -22,7 +22,7 @@ from common.run.train import train
 from tests.conftest import toy_composer
 from tests.kinds import unreadable, write_kinds
 
-COUNT = 60  # kinds of files
+COUNT = 62  # kinds of files
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def place(tmp_path_factory):
         (place / "data" / "a" / name).write_bytes(content)
     toys = toy_composer(place / "toys")
     words = [f"data.root={place}/data", "data.channels=3", "data.valid=0.5", "data.max_bad_share=0.1"]
+    words.append("data.near_duplicates=false")  # they all are
     train(toys(*words, "trainer.max_epochs=1", f"run_dir={place / 'run'}"))
     return place
 

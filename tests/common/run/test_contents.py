@@ -1,5 +1,6 @@
 """Places are no configuration, what lies there is."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -90,7 +91,18 @@ def move_a_picture(root):
     (root / "ring" / "1.png").rename(root / "bar" / "1_of_ring.png")
 
 
+def exchange_two_pictures(root):
+    """Of one size, and with the times that they had."""
+    first, second = root / "ring" / "1.png", root / "bar" / "1.png"
+    times = [(path.stat().st_atime_ns, path.stat().st_mtime_ns) for path in (first, second)]
+    content = first.read_bytes(), second.read_bytes()
+    for path, new, when in zip((first, second), content[::-1], times, strict=True):
+        path.write_bytes(new)
+        os.utime(path, ns=when)
+
+
 CHANGES = {
+    exchange_two_pictures: "files of pictures, or the class tree",
     rename_a_class: "gone: bar; new: bat",
     add_a_class: "4 classes → 5.*new: bat",
     remove_a_picture: "gone: ring/1.png",
