@@ -91,6 +91,9 @@ def layout(root: Path) -> Layout:
         layout = Layout(folder)
     _check_classes(root, layout.train)
     _check_table(root, layout.train)
+    for place in dict.fromkeys((root, folder, layout.train)):
+        if loose := _loose(place):
+            once(f"left aside: {loose} pictures that lie in {printable(place)} itself, in no class folder")
     return layout
 
 
@@ -147,7 +150,11 @@ def _unwrapped(folder: Path) -> Path:
     """The folder, or what it holds where that is a single folder that holds folders of pictures: archive/<classes>."""
     for _ in range(DEEPEST):
         inside = _filled(folder)
-        if len(inside) != 1 or _loose(folder) or not _filled(folder / inside[0]):
+        if len(inside) != 1 or not (deeper := _filled(folder / inside[0])):
+            break
+        if _loose(folder) and not any(
+            _kinds(deeper).values()
+        ):  # a picture beside archive/train/ is no reason
             break
         folder = folder / inside[0]
     return folder
@@ -207,8 +214,6 @@ def _check_classes(root: Path, folder: Path) -> None:
             f"{folder} holds one class folder, «{printable(inside[0])}»: there is nothing to tell apart. Give each "
             "class a folder of its own, one for «something else» perhaps"
         )
-    if loose:
-        once(f"left aside: {loose} pictures that lie in {printable(folder)} itself, in no class folder")
 
 
 def _tables(folder: Path) -> list[Path]:

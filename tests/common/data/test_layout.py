@@ -152,9 +152,15 @@ def test_a_table_that_says_what_the_folders_say_does_no_harm(tmp_path, capsys):
     assert "labels.csv is not read" in capsys.readouterr().out
 
 
-def test_pictures_beside_the_class_folders_are_counted(tmp_path, capsys):
-    lay(tmp_path / "root", "a", "b")
+@pytest.mark.parametrize(
+    ("places", "loose"),
+    [(("a", "b"), "."), (("train/a", "train/b", "val/a"), "."), (("train/a", "train/b"), "train"),
+     (("ds/train/a", "ds/train/b"), "."), (("ds/train/a", "ds/train/b"), "ds")],
+)  # fmt: skip
+def test_pictures_beside_the_class_folders_are_counted(places, loose, tmp_path, capsys):
+    lay(tmp_path / "root", *places)
+    picture = next((tmp_path / "root").rglob("*.png"))
     for name in ("x.png", "y.png", "z.png"):
-        shutil.copy(tmp_path / "root" / "a" / "0.png", tmp_path / "root" / name)
-    assert len(data_of(tmp_path / "root").records()[0]) == 8
+        shutil.copy(picture, tmp_path / "root" / loose / name)
+    assert len(data_of(tmp_path / "root").records()[0]) == 4 * len(places)
     assert "3 pictures that lie in" in capsys.readouterr().out
