@@ -5,7 +5,6 @@ OpenCV decodes all of them; what it gets wrong of a format is known here, and me
 
 import io
 import struct
-from typing import Any
 
 from PIL import Image as Pillow
 
@@ -123,9 +122,9 @@ def by_pillow(data: bytes) -> bool:
     if is_tiff(data):
         tags = tiff_tags(data)
         colours = {0: 1, 1: 1, 2: 3}.get(
-            tags.get(262, -1), 99
+            tags.get(262, (-1,))[0], 99
         )  # light or dark grey, RGB; others have no alpha
-        return tags.get(277, 1) > colours and not _is_deep(tags)
+        return tags.get(277, (1,))[0] > colours and not _is_deep(tags)
     if data[4:12] == b"ftypavif" or data[4:12] == b"ftypavis":
         return _ALPHA in data[: 2**16]
     at = data.find(
@@ -142,9 +141,9 @@ def is_deep(data: bytes) -> bool:
     return data[:2] in (b"Pf", b"PF") or data[:2] == b"#?"
 
 
-def _is_deep(tags: Any) -> bool:
-    of_each = tags.get(258, (1,))
-    return max(of_each) > 16 or 3 in tags.get(339, ()) or tags.get(262) in (32844, 32845)  # floats, LogLuv
+def _is_deep(tags: dict[int, tuple[int, ...]]) -> bool:
+    logluv = tags.get(262) in ((32844,), (32845,))
+    return max(tags.get(258, (1,))) > 16 or 3 in tags.get(339, ()) or logluv  # 3: floats
 
 
 def orientation(data: bytes) -> int:

@@ -72,18 +72,24 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def tiff_tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The tags of a TIFF's first picture, by their numbers. Raises what Pillow raises of a damaged one."""
-    directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
-    stream = BytesIO(data)
-    stream.seek(directory.next)
-    directory.load(stream)
-    return directory
+def tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
+    """The tags of a TIFF's first picture that are whole numbers, by their own. Raises ValueError of a damaged one."""
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
+        stream = BytesIO(data)
+        stream.seek(directory.next)
+        directory.load(stream)
+        tags = {tag: value if isinstance(value, tuple) else (value,) for tag, value in directory.items()}
+    except Exception as error:  # what stands there may be of any type, and anywhere
+        raise ValueError("the tags cannot be read") from error
+    return {
+        tag: values for tag, values in tags.items() if values and all(isinstance(one, int) for one in values)
+    }
 
 
 def _tiff(data: bytes) -> tuple[int, int]:
     tags = tiff_tags(data)
-    return tags[TiffImagePlugin.IMAGELENGTH], tags[TiffImagePlugin.IMAGEWIDTH]
+    return tags[TiffImagePlugin.IMAGELENGTH][0], tags[TiffImagePlugin.IMAGEWIDTH][0]
 
 
 def _pnm(data: bytes) -> tuple[int, int]:

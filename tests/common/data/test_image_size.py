@@ -1,12 +1,15 @@
 """Sizes by headers alone, and pictures that are too large."""
 
+import io
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from common.data.formats import bytes_of_pixel
 from common.data.found import images_below
 from common.data.image_size import image_size
 from common.data.images import ImageError, decode, read
@@ -44,10 +47,41 @@ def test_other_kinds_of_webp_and_a_jpeg_with_rubbish_between_its_parts():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"GIF8", b"\xff\xd8\xff", b"II*\0\xff\xff\xff\xff", b"P6 a b", b"no picture"]
+    "data",
+    [
+        b"",
+        b"GIF8",
+        b"\xff\xd8\xff",
+        b"II*\0\xff\xff\xff\xff",
+        b"II+\0" + b"\xff" * 12,
+        b"P6 a b",
+        b"no picture",
+    ],
 )
 def test_what_has_no_size_has_none(data):
     assert image_size(data) is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_tags_of_any_type_are_damage_and_no_traceback(mode):
+    """Every field of every tag of a TIFF, with values that no writer puts there."""
+    buffer = io.BytesIO()
+    Image.new(mode, (7, 5), "red").save(buffer, "TIFF")
+    data = buffer.getvalue()
+    at = int.from_bytes(data[4:8], "little")
+    count = int.from_bytes(data[at : at + 2], "little")
+    refused = 0
+    for tag in range(at + 2, at + 2 + 12 * count, 12):
+        for field, values in ((2, range(18)), (4, (0, 2, 2**32 - 1)), (8, (0, 3, 2**32 - 1))):
+            size = 2 if field == 2 else 4
+            for value in values:
+                changed = data[: tag + field] + value.to_bytes(size, "little") + data[tag + field + size :]
+                try:
+                    assert decode(changed, 3, max_pixels=10**6).dtype == np.uint8
+                    bytes_of_pixel(changed)
+                except ImageError:
+                    refused += 1
+    assert refused > 20
 
 
 def test_a_picture_of_400_million_pixels_is_refused_before_it_is_decoded(tmp_path):
