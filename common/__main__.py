@@ -13,8 +13,8 @@ from common.errors import PodiumError
 from common.files import FULL, unwritable
 from common.heap import keep_freed_memory
 from common.make_words import words_of_make
-from common.run import lifeline
 from common.text import printable, utf8
+from common.train.launch import parent_watch
 from common.trust import scope
 
 
@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> int:
         print(f"{given}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
     wants_traceback = "--traceback" in arguments or bool(os.environ.get("PODIUM_TRACEBACK"))
-    if lifeline.FLAG in arguments:
-        lifeline.hold()
-    rest = [argument for argument in arguments[1:] if argument not in ("--traceback", lifeline.FLAG)]
+    if parent_watch.FLAG in arguments:
+        parent_watch.hold()
+    rest = [argument for argument in arguments[1:] if argument not in ("--traceback", parent_watch.FLAG)]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     keep_freed_memory()
@@ -69,18 +69,18 @@ def train(arguments: list[str]) -> int:
     from common.config.overrides import MULTIRUN
 
     if set(MULTIRUN) & set(arguments):
-        from common.run.multirun import multirun
+        from common.sweep.multirun import multirun
 
         return multirun([word for word in arguments if word not in MULTIRUN])
 
-    from common.run import own
+    from common.train import own
 
-    config = configure(arguments, own.trial if lifeline.held() else own.train)
+    config = configure(arguments, own.trial if parent_watch.held() else own.train)
     check_root(config.data.get("root"))
 
     from common.callbacks.checkpoints import Stopped
-    from common.run.train import train
-    from common.run.waves import JobsFailed
+    from common.train.stages import JobsFailed
+    from common.train.train import train
 
     try:
         train(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ def job(arguments: list[str]) -> int:
     from pathlib import Path
 
     from common.callbacks.checkpoints import Stopped
-    from common.run.job import run_job
+    from common.train.job import run_job
     from common.trust import also
 
     for word in arguments[1:]:
@@ -128,8 +128,8 @@ def prepare(arguments: list[str]) -> int:
     config = configure(arguments)
 
     from common.run import folder
-    from common.run.parts import make_data
-    from common.run.train import with_data
+    from common.run.components import make_data
+    from common.train.train import with_data
 
     data = make_data(with_data(OmegaConf.to_container(config, resolve=True)), folder.DATA)  # type: ignore[arg-type]
     print(f"ready: {data.prepare()}")
@@ -145,9 +145,9 @@ def pack(arguments: list[str]) -> int:
     config = configure(arguments)
 
     from common.run import folder
-    from common.run.parts import make_data
-    from common.run.stages import jobs_of
-    from common.run.train import with_data
+    from common.run.components import make_data
+    from common.run.jobs import jobs_of
+    from common.train.train import with_data
 
     whole = with_data(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for first, *_ in jobs_of(whole):
@@ -156,7 +156,7 @@ def pack(arguments: list[str]) -> int:
 
 
 def sweep(arguments: list[str]) -> int:
-    from common.run.sweep import sweep as run
+    from common.sweep.sweep import sweep as run
 
     return run(arguments)
 
@@ -164,7 +164,7 @@ def sweep(arguments: list[str]) -> int:
 def config(arguments: list[str]) -> int:
     from common.config.configure import configure
     from common.config.show import plan
-    from common.run import own
+    from common.train import own
 
     print(plan(configure(arguments, own.look)))
     return 0
@@ -188,7 +188,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def blend(arguments: list[str]) -> int:
     from common.config.options import parse
-    from common.run.blend import Blend, blend
+    from common.ensemble.blend import Blend, blend
 
     blend(parse(Blend, arguments))
     return 0
@@ -208,24 +208,25 @@ def export(arguments: list[str]) -> int:
 
 def serve(arguments: list[str]) -> int:
     from common.config.options import parse
-    from common.deliver.serve.server import Serve, serve
+    from common.serve.server import Serve, serve
 
     serve(parse(Serve, arguments))
     return 0
 
 
 def bench(arguments: list[str]) -> int:
-    """`bench=speed` or another of the benchmarks that live with the tests; all other words are theirs."""
+    """`bench=speed` or another file of benchmarks/; all other words are its own."""
     from importlib import import_module
+    from pathlib import Path
 
     from common.config.overrides import parse
     from common.config.schema import one_of
 
     chosen = [word for word in arguments if word.startswith("bench=")]
     name = str(parse(chosen)[-1].value) if chosen else "speed"
-    benches = "speed yardstick distillation export gnt many_classes cleaning index serve frozen"
-    one_of("bench", name, (*benches.split(), "near_duplicates"))
-    measure = import_module(f"tests.bench.{name}").main
+    folder = Path(__file__).parents[1] / "benchmarks"
+    one_of("bench", name, tuple(sorted(file.stem for file in folder.glob("[!_]*.py"))))
+    measure = import_module(f"benchmarks.{name}").main
 
     from common.callbacks.checkpoints import Stopped
 

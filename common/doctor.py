@@ -139,7 +139,7 @@ def check_opencv() -> Finding:
 
 
 def check_fonts() -> Finding:
-    from common.run.fonts import font_for
+    from common.report.fonts import font_for
 
     font = font_for("汉字书法")
     if font is None:
@@ -172,8 +172,8 @@ def check_threads() -> Finding:
 
 def check_precision() -> Finding:
 
-    from common.run.parts import device_of
-    from common.run.trial import computed
+    from common.run.components import device_of
+    from common.train.speed_probe import computed
 
     device = device_of("auto")
     found = computed(("32-true", "bf16-mixed", "16-mixed"), device)

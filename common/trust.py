@@ -103,7 +103,7 @@ KINDS = {
             f"pytorch_lightning.loggers.{name}" for name in ("TensorBoardLogger", "WandbLogger", "CSVLogger")
         ),
     ),
-    "launcher": Kind("a launcher", ("common.run.launchers.Launcher",)),
+    "launcher": Kind("a launcher", ("common.train.launch.launchers.Launcher",)),
     "submission": Kind("a submission", methods=("write", "validate")),
     "service": Kind("a service's contract", methods=("answer",)),
 }
@@ -312,7 +312,7 @@ def _takes_pictures(kind: type) -> bool:
     import numpy as np
     from numpy.typing import NDArray
 
-    picture = NDArray[np.uint8]  # `Image` of common/data/images.py, which imports this
+    picture = NDArray[np.uint8]  # `Image` of common/data/reading/images.py, which imports this
     call: Any = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
     known = inspect.signature(call, eval_str=True)
     given = [one.annotation for one in known.parameters.values()][1:]

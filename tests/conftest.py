@@ -34,7 +34,7 @@ model:
   _target_: tests.toys.TinyNet
 views:
   batch:
-    affine: {{_target_: common.data.batch_views.Affine, shift: 0.1, rotate: 10}}
+    affine: {{_target_: common.data.augmentation.batch_views.Affine, shift: 0.1, rotate: 10}}
 trainer:
   accelerator: cpu
   max_epochs: 2

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from common.packages import installed
-from common.run.own import PACKAGE
 from common.sample.glyphs import characters
+from common.train.own import PACKAGE
 from competitions.aliproducts import sample as aliproducts
 from competitions.hccr import sample as hccr
 from tests.command_line import in_a_process, podium

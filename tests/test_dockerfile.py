@@ -67,7 +67,7 @@ NO_TORCH = """
 import sys
 for name in ("torch", "pytorch_lightning", "timm"):
     sys.modules[name] = None  # importing it fails
-import common.deliver.serve.server
+import common.serve.server
 from importlib.metadata import packages_distributions
 owners = packages_distributions()
 print(*{owners[name][0] for name in {module.partition(".")[0] for module in sys.modules} if name in owners})
@@ -89,7 +89,7 @@ def test_the_service_imports_nothing_that_the_image_lacks():
 
 def test_its_command_is_that_of_make_serve():
     from common.config.options import parse
-    from common.deliver.serve.server import Serve
+    from common.serve.server import Serve
 
     words = re.findall(r'"([^"]*)"', steps("ENTRYPOINT")[0])
     assert words[1:4] == ["-m", "common", "serve"]

@@ -1,4 +1,4 @@
-"""The arrows between the parts: competitions → deliver → run → callbacks → model → data → config, never back."""
+"""The arrows between the rooms: competitions → serve → deliver → … → data → config, never back."""
 
 import ast
 import subprocess
@@ -10,7 +10,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # folder of common/ -> the folders of common/ that it may import
-ROAD = ["config", "data", "model", "callbacks", "run", "deliver"]
+ROAD = [
+    "config",
+    "data",
+    "task",
+    "model",
+    "callbacks",
+    "run",
+    "report",
+    "ensemble",
+    "train",
+    "sweep",
+    "deliver",
+    "serve",
+]
 MAY_IMPORT = {room: set(ROAD[:place]) for place, room in enumerate(ROAD)} | {"sample": {"config", "data"}}
 FLOOR = {
     "activity",
@@ -22,6 +35,7 @@ FLOOR = {
     "files",
     "make_words",
     "processes",
+    "renamed",
     "packages",
     "torchvision_guard",
 }  # files that everything may import, and that import only each other
@@ -56,7 +70,7 @@ def wrong_way(path: Path, modules: set[str]) -> list[str]:
 
 def _allowed(importer: tuple[str, ...], imported: tuple[str, ...]) -> bool:
     if imported[0] not in ("common", "competitions"):
-        return imported[0] != "tests"
+        return imported[0] not in ("tests", "benchmarks")
     if len(imported) == 1:
         return True  # `import common` alone, for its guard
     if importer[0] == "competitions":
@@ -82,12 +96,12 @@ def test_every_import_follows_the_arrows(path: Path):
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("common/data/pixels.py", "from common.model.losses import Focal"),
-        ("common/data/pixels.py", "def f():\n    from common import model"),
-        ("common/model/losses.py", "import common.run.job"),
-        ("common/run/job.py", "from competitions.garbage.data import GarbageData"),
+        ("common/data/pixels/arrays.py", "from common.model.losses import Focal"),
+        ("common/data/pixels/arrays.py", "def f():\n    from common import model"),
+        ("common/model/losses.py", "import common.train.job"),
+        ("common/train/job.py", "from competitions.garbage.data import GarbageData"),
         ("common/errors.py", "import common.data.records"),
-        ("common/run/job.py", "from common.doctor import main"),
+        ("common/train/job.py", "from common.doctor import main"),
         ("competitions/garbage/data.py", "from competitions.hccr.data import read_gnt"),
         ("competitions/garbage/data.py", "from tests.toys import CLASSES"),
     ],
@@ -98,7 +112,7 @@ def test_an_import_against_the_arrows_is_seen(path: str, code: str):
 
 def test_configuration_and_image_reading_work_without_torch():
     modules = [path for path in SOURCES if path.parts[:2] == ("common", "config")]
-    modules += [Path("common/__main__.py"), Path("common/errors.py"), Path("common/data/images.py")]
+    modules += [Path("common/__main__.py"), Path("common/errors.py"), Path("common/data/reading/images.py")]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules]
     code = f"import sys\nfor name in {names}: __import__(name)\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

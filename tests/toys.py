@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from common.model.classifier import ImageClassifier
-from common.model.measures import Measure
-from common.model.metrics import ValidationMetrics
-from common.model.pretrained import load_weights
+from common.model.networks.pretrained import load_weights
+from common.task.measures import Measure
+from common.task.metrics import ValidationMetrics
 
 CLASSES = ["bar", "cross", "ring", "slash"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import PodiumError
-from common.model.seams import Outputs, Seams
+from common.model.step_hooks import Outputs, Seams
 
 
 class ClassWeights(pl.Callback):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from common.config.nearest import suggest
 from common.errors import PodiumError
-from common.model.hierarchy import combine_levels
-from common.model.seams import Outputs, Seams
+from common.model.step_hooks import Outputs, Seams
+from common.task.hierarchy import combine_levels
 
 
 class CombineLevels(pl.Callback):

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 from common.config.nearest import suggest
 from common.errors import PodiumError
-from common.model.measures import direction_of
+from common.task.measures import direction_of
 
 
 class EarlyStopping(pl.callbacks.EarlyStopping):

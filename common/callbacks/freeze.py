@@ -7,7 +7,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from common.errors import PodiumError
-from common.model.backbone_parts import WRAPPERS, backbone_of, classifiers_of
+from common.model.networks.backbone_parts import WRAPPERS, backbone_of, classifiers_of
 
 BACKBONE = "backbone"
 

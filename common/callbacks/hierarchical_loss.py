@@ -9,8 +9,8 @@ from torch import Tensor
 
 from common.config.nearest import suggest
 from common.errors import PodiumError
-from common.model.hierarchy import LEAF, as_parents, check_parents, hierarchical_loss
-from common.model.seams import Outputs, Seams
+from common.model.step_hooks import Outputs, Seams
+from common.task.hierarchy import LEAF, as_parents, check_parents, hierarchical_loss
 
 
 class HierarchicalLoss(pl.Callback):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.errors import PodiumError
 from common.model.margins import MarginLoss
-from common.model.seams import Outputs, Seams
+from common.model.step_hooks import Outputs, Seams
 
 
 class LogitAdjustment(pl.Callback):

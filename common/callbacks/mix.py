@@ -10,9 +10,9 @@ from scipy.stats import beta
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.data.randomness import derive, uniform
+from common.data.augmentation.randomness import derive, uniform
 from common.errors import PodiumError
-from common.model.seams import Batch, Seams
+from common.model.step_hooks import Batch, Seams
 
 TABLE = 4096  # quantiles of the beta distribution that are kept: λ is off by less than anyone sees
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from common.errors import PodiumError
-from common.model.seams import Seams
+from common.model.step_hooks import Seams
 
 
 class OHEM(pl.Callback):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from common.data.predictions import class_count, kept_batches
 from common.errors import PodiumError
-from common.model.seams import Batch, Seams
+from common.model.step_hooks import Batch, Seams
 
 
 class SoftLabels(pl.Callback):

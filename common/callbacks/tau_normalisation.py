@@ -4,8 +4,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 
 from common.errors import PodiumError
-from common.model.backbone_parts import classifiers_of
-from common.model.heads import CosineHead
+from common.model.networks.backbone_parts import classifiers_of
+from common.model.networks.heads import CosineHead
 
 
 class TauNormalisation(pl.Callback):

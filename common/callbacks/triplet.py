@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import PodiumError
-from common.model.backbone_parts import classifiers_of
+from common.model.networks.backbone_parts import classifiers_of
 from common.model.precision import at_least_float32, without_autocast
-from common.model.seams import Outputs, Seams
+from common.model.step_hooks import Outputs, Seams
 
 
 class Triplet(pl.Callback):

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from common.build import build
 from common.errors import PodiumError
-from common.model.backbones import output_shape
-from common.model.seams import Seams
+from common.model.networks.backbones import output_shape
+from common.model.step_hooks import Seams
 
 
 class TTA(pl.Callback):

@@ -16,6 +16,7 @@ from common.config.nearest import listed, nearest, show, suggest
 from common.config.signature import Signature, signature
 from common.config.source import NotFound, Opaque
 from common.errors import PodiumError
+from common.renamed import current_target
 
 # What Podium itself passes to a part, besides what the configuration says. `x.*`: to every part in x.
 PASSED: dict[str, tuple[str, ...]] = {
@@ -108,6 +109,9 @@ def part_problems(
     target, its_key = part["_target_"], f"{at}._target_"
     if not isinstance(target, str) or "." not in target:
         yield its_key, f"{its_key} must be a dotted path such as package.module.Name, got {show(target)}"
+        return
+    if (now := current_target(target)) != target:
+        yield its_key, f"{its_key}={target} is now {now}"
         return
     try:
         known = _with_builder(at, signature(target))

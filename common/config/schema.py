@@ -113,9 +113,9 @@ class Trainer:
 class Views:
     """What the model sees of a training image besides its plain self."""
 
-    # imgaug steps, in order, for one uint8 image in the workers: see common/data/image_views.py
+    # imgaug steps, in order, for one uint8 image in the workers: see common/data/augmentation/image_views.py
     image: list[Any] = field(default_factory=list)
-    # name -> part or null, in order, for a batch on the device: see common/data/batch_views.py
+    # name -> part or null, in order, for a batch on the device: see common/data/augmentation/batch_views.py
     batch: dict[str, Any] = field(default_factory=dict)
 
 
@@ -179,7 +179,9 @@ class Root:
     stages: dict[str, Stage] = field(default_factory=dict)  # in their order; {}: one, «train», without folds
     on_failure: str = "continue"  # continue: with the jobs that do not need the one that failed | stop
     # part: where the jobs of a stage run
-    launcher: dict[str, Any] = field(default_factory=lambda: {"_target_": "common.run.launchers.Serial"})
+    launcher: dict[str, Any] = field(
+        default_factory=lambda: {"_target_": "common.train.launch.launchers.Serial"}
+    )
 
     data: dict[str, Any] = field(default_factory=dict)  # part: a LightningDataModule
     module: dict[str, Any] = field(default_factory=dict)  # part: a LightningModule
@@ -190,7 +192,7 @@ class Root:
     views: Views = field(default_factory=Views)
 
     submission: dict[str, Any] = field(default_factory=dict)  # part: writes and checks a contest's file
-    # part: the competition's own way to be asked over HTTP, see common/deliver/serve/contract.py; null: it has none
+    # part: the competition's own way to be asked over HTTP, see common/serve/contract.py; null: it has none
     service: dict[str, Any] | None = None
     page: Page = field(default_factory=Page)
     callbacks: dict[str, Any] = field(default_factory=dict)  # name -> part or null

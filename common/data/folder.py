@@ -4,8 +4,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from common.data.found import images_below, once
-from common.data.layout import Layout, layout
+from common.data.files.found import images_below, once
+from common.data.files.layout import Layout, layout
 from common.data.module import ImageData
 from common.data.records import class_folders, records
 
@@ -15,7 +15,7 @@ class FolderData(ImageData):
 
     Where `root`, or the only folder in it, holds a folder `train` (or training, train_images, …) of class folders,
     these are trained on; `val` beside it validates instead of a share, `test` with class folders of the same names is
-    scored, and any other `test` is what a submission predicts. See common/data/layout.py.
+    scored, and any other `test` is what a submission predicts. See common/data/files/layout.py.
     """
 
     @cached_property

@@ -17,25 +17,25 @@ from torch.utils.data import DataLoader
 from common.activity import Activity, counted
 from common.build import build
 from common.config.schema import at_least, one_of
-from common.data import overview
-from common.data.copies import Copies, placed
-from common.data.corrections import apply_corrections, read_corrections
-from common.data.dataset import Images, whole
-from common.data.duplicate_list import pair_list, write_near_duplicates
-from common.data.duplicates import find_near_duplicates, joined
-from common.data.features import Features
-from common.data.folds import PARTS, divide
-from common.data.images import MAX_PIXELS, Image, ImageError, fit_to, max_pixels, read
-from common.data.pack import file_keys
-from common.data.pixels import Packed, Pixels, Refitted, Unread
+from common.data.augmentation.views import make_views
+from common.data.edits.copies import Copies, placed
+from common.data.edits.corrections import apply_corrections, read_corrections
+from common.data.edits.kept_list import repeats
+from common.data.edits.unlabelled import taught_records
+from common.data.files import overview
+from common.data.pixels.arrays import Packed, Pixels, Refitted, Unread
+from common.data.pixels.dataset import Images, whole
+from common.data.pixels.features import Features
+from common.data.pixels.pack import file_keys
+from common.data.pixels.store import Store
+from common.data.reading.images import MAX_PIXELS, Image, ImageError, fit_to, max_pixels, read
 from common.data.records import bad_table
-from common.data.reliable import repeats
 from common.data.sampler import SAMPLING, EpochBatches
+from common.data.split.duplicate_list import pair_list, write_near_duplicates
+from common.data.split.duplicates import find_near_duplicates, joined
+from common.data.split.folds import PARTS, divide
+from common.data.split.stored_split import StoredSplit
 from common.data.spreadsheet import to_csv
-from common.data.store import Store
-from common.data.stored_split import StoredSplit
-from common.data.unlabelled import taught_records
-from common.data.views import make_views
 from common.errors import PodiumError
 from common.text import printable
 
@@ -73,8 +73,8 @@ class ImageData(pl.LightningDataModule):
         split: a stored `folds.csv` (columns id, part and, for folds, fold) to use instead of a new one.
         unlabelled: folder of pictures without labels, for stages with soft_labels_from: their teachers label them.
         certainty: probability of the teachers' mean from which such a picture is trained on, in [0, 1].
-        copies: part that balances the classes by changed copies on disk, trained on only; see common/data/copies.py.
-        corrections: CSV (columns id, class) of labels to replace in training; see common/data/corrections.py.
+        copies: part that balances the classes by changed copies on disk, trained on only: common/data/edits/copies.py.
+        corrections: CSV (columns id, class) of labels to replace in training; see common/data/edits/corrections.py.
         correct_held_out: whether they also replace labels of what validates, chooses and scores; else these keep the
             labels that they came with, so that what is measured stays the same.
         max_pixels: a picture of more, ≥ 1, is one that cannot be read: 180 million take 540 MB. Predict, evaluate and
@@ -84,12 +84,12 @@ class ImageData(pl.LightningDataModule):
             Fewer are read from a pack where it has them all. Image views need pictures as they are: these are never
             packed, and more of them are read anew in every epoch, large JPEGs at a reduced scale.
         seed: of the split, the order and the views.
-        views: `{"image": [...], "batch": {...}}`, see common/data/views.py.
+        views: `{"image": [...], "batch": {...}}`, see common/data/augmentation/views.py.
         folder: where `folds.csv` and `bad_images.csv` are kept.
         folds: number of folds that the run's training images are divided into, ≥ 2; None for no folds.
         fold: the one that is validated; None: the part «valid» is.
         taught: what the teachers said of the unlabelled pictures.
-        cleaned: list of the training images that are kept; see common/data/reliable.py. None: all are.
+        cleaned: list of the training images that are kept; see common/data/edits/kept_list.py. None: all are.
         packs: folder where packs are kept; None: nothing is packed.
         copies_folder: folder where copies are kept; None: in `folder`.
         sample: whether `root` holds generated sample data.
@@ -191,7 +191,7 @@ class ImageData(pl.LightningDataModule):
         }
         self.known_files = (
             Path(packs).parent / "files.sqlite" if packs else None
-        )  # see common/data/digests.py
+        )  # see common/data/files/digests.py
         self.image_view, self.batch_view = make_views(views)
         self.store = Store(
             self.preprocessing,
@@ -239,15 +239,15 @@ class ImageData(pl.LightningDataModule):
     ) -> Callable[[int], Image]:
         """What reads the picture of a row of `table` as it is, uint8 (H, W, channels): by default the file `path`.
 
-        at_least: (H, W) that will be needed of it; see common/data/images.py. The function is called in threads, and
-        raises ImageError for a picture that cannot be read.
+        at_least: (H, W) that will be needed of it; see common/data/reading/images.py. The function is called in
+        threads, and raises ImageError for a picture that cannot be read.
         """
         paths = table["path"].tolist()
         channels, most = self.preprocessing["channels"], max_pixels(self.preprocessing)
         return lambda row: read(paths[row], channels, at_least, most)
 
     def picture_keys(self, table: pd.DataFrame) -> np.ndarray:
-        """Bytes (N,) that are others once a picture may be another; see common/data/pack.py."""
+        """Bytes (N,) that are others once a picture may be another; see common/data/pixels/pack.py."""
         return file_keys(table["path"].tolist(), known=self.known_files)
 
     # What follows from it -----------------------------------------------------------------------------------

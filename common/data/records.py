@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.found import hidden_in, is_data, is_picture, pictures_below, tell
-from common.data.images import ImageError
+from common.data.files.found import hidden_in, is_data, is_picture, pictures_below, tell
+from common.data.reading.images import ImageError
 from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
 from common.text import nfc, printable, utf8

@@ -11,15 +11,15 @@ import pandas as pd
 from rich.table import Table
 
 from common.data import predictions
-from common.data.images import ImageError
+from common.data.reading.images import ImageError
 from common.data.records import class_folders
 from common.data.spreadsheet import to_csv
 from common.deliver.predict import OnRun, check_moved, find_run, run_config, take_threads
 from common.errors import PodiumError
 from common.files import check_inside
+from common.report.summary import formatted
 from common.run import folder
 from common.run.members import read_folds
-from common.run.summary import formatted
 from common.text import console, printable
 from common.trust import also
 
@@ -53,10 +53,10 @@ def evaluate(options: Evaluate) -> Path:
     if own is not None:
         check_moved(config)
 
-    from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
-    from common.run.gallery import draw_confusion
-    from common.run.parts import make_data
-    from common.run.scoring import score_table
+    from common.report.gallery import draw_confusion
+    from common.run.components import make_data
+    from common.run.predict_rows import score_table
+    from common.run.predictor import Ensemble  # imports torch, which mistakes until here need not wait for
 
     take_threads(options.threads)
     ensemble = Ensemble.of_run(run, options.checkpoint, options.tta)

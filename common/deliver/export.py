@@ -28,7 +28,7 @@ from common.trust import also, check
 
 if TYPE_CHECKING:
     from common.deliver.held_out import Pictures
-    from common.run.ensemble import Ensemble
+    from common.run.predictor import Ensemble
 
 STAGING = ".export-"  # begins the folder that files are written into until they have passed
 LOSS = 0.005  # of top-1 that int8 may cost
@@ -128,7 +128,7 @@ def _room_in(out: Path) -> Iterator[None]:
 
 def _one_input(run: Path, options: Export) -> "Ensemble":
     """The run's models on the CPU, or one of them: such as see the same pictures."""
-    from common.run.ensemble import Ensemble
+    from common.run.predictor import Ensemble
 
     check(folder.load_config(run), run / "config.yaml")
     mean, members = read_members(run, options.checkpoint)

@@ -13,9 +13,9 @@ from common import trust
 from common.config.check import check
 from common.config.command import export_of
 from common.config.shape import Part, Text, check_shape
-from common.data.images import ImageError, check_picture
-from common.data.preprocessing import Preprocessing
-from common.data.reader import predicted
+from common.data.reading.images import ImageError, check_picture
+from common.data.reading.preprocessing import Preprocessing
+from common.data.reading.reader import predicted
 from common.errors import PodiumError, reading
 from common.run.shapes import Page
 

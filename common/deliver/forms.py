@@ -14,7 +14,7 @@ from common.deliver.compare import COMPILED, EAGER, FILES, INT8, ONNX, PROGRAM, 
 from common.deliver.exported import Exported, first_line
 from common.deliver.graph import PixelsToProbabilities, plain_layout, trace, write_onnx, write_program
 from common.deliver.quantise import quantise
-from common.run.ensemble import Ensemble
+from common.run.predictor import Ensemble
 
 
 def all_forms(

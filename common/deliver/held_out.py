@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from common.data.images import ImageError
 from common.data.module import ImageData
-from common.data.reader import batches
+from common.data.reading.images import ImageError
+from common.data.reading.reader import batches
 from common.data.records import class_folders
 from common.deliver.predict import check_moved
 from common.errors import PodiumError
 from common.run import folder
-from common.run.ensemble import Ensemble
-from common.run.parts import make_data
+from common.run.components import make_data
+from common.run.predictor import Ensemble
 
 PARTS = {  # the most honest first
     "score": "the part kept for scores",

@@ -18,8 +18,8 @@ from common.config.command import word
 from common.config.nearest import suggest
 from common.config.schema import at_least
 from common.cores import check_count, cores
-from common.data.images import ImageError
-from common.data.reader import images_of
+from common.data.reading.images import ImageError
+from common.data.reading.reader import images_of
 from common.data.records import bad_table, image_id
 from common.data.spreadsheet import to_csv
 from common.deliver.submission import Submission
@@ -226,7 +226,7 @@ def _trained(options: Predict) -> tuple[Path, Predictor, dict[str, Any]]:
     run = find_run(options.run_dir, options.competition)
     config = run_config(run, options.data)
 
-    from common.run.ensemble import Ensemble  # imports torch, which mistakes until here need not wait for
+    from common.run.predictor import Ensemble  # imports torch, which mistakes until here need not wait for
 
     take_threads(options.threads)
     return run, Ensemble.of_run(run, options.checkpoint, options.tta), config
@@ -262,7 +262,7 @@ def _pictures(
     """Ids and paths of the pictures, in the order of the submission."""
     if source is None:
         check_moved(config)
-        from common.run.parts import make_data
+        from common.run.components import make_data
 
         table = make_data(config, run).test_records()
         return table["id"].tolist(), [Path(path) for path in table["path"]]

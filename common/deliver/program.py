@@ -10,7 +10,7 @@ import numpy as np
 
 from common.config.command import export_of
 from common.config.shape import check_shape
-from common.data.archive import read_member
+from common.data.reading.archive import read_member
 from common.deliver.exported import about_of, first_line
 from common.errors import PodiumError
 from common.trust import is_trusted_file

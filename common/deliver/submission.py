@@ -18,7 +18,7 @@ class Submission(Protocol):
     """How a competition writes and checks its predictions.
 
     Where a competition's pictures are not one a file, it may also have `pictures(source: Path)`: ids and paths of those
-    of INPUT, in order; see common/data/raw.py.
+    of INPUT, in order; see common/data/reading/raw.py.
     """
 
     suffix: str  # of the file, with its dot

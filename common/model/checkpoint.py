@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from torch import nn
 
 from common.config.shape import Part, Text, check_shape
-from common.data.preprocessing import Preprocessing
+from common.data.reading.preprocessing import Preprocessing
 from common.errors import PodiumError
+from common.renamed import current
 
 
 class Known(BaseModel):
@@ -123,6 +124,8 @@ def load_checkpoint(path: Path, *required: str, key: str = "") -> dict[str, Any]
         value, wanted = content.get(name), TYPES.get(name, object)
         if name not in content or not isinstance(value, wanted) or isinstance(value, bool):
             raise PodiumError(f"{where}{path} is no checkpoint of a run: {name} is missing or damaged")
+    if isinstance(content.get("hyper_parameters"), dict):
+        content["hyper_parameters"] = current(content["hyper_parameters"])
     return content
 
 

@@ -18,17 +18,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from common.build import build
 from common.errors import PodiumError
 from common.model import deferred
-from common.model.frozen_features import FromFeatures
-from common.model.heads import end_in_float32
-from common.model.hierarchy import as_parents, check_parents, levels_of
-from common.model.level_metrics import LevelMetrics
 from common.model.losses import least
 from common.model.margins import NormFace
-from common.model.measures import Measure
-from common.model.metrics import Collected, ValidationMetrics
+from common.model.networks.frozen_features import FromFeatures
+from common.model.networks.heads import end_in_float32
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
-from common.model.seams import Batch, Outputs, Seams, compose
+from common.model.step_hooks import Batch, Outputs, Seams, compose
+from common.task.hierarchy import as_parents, check_parents, levels_of
+from common.task.level_metrics import LevelMetrics
+from common.task.measures import Measure
+from common.task.metrics import Collected, ValidationMetrics
 
 CHECKED_EVERY = 50  # batches between looks at the loss, each of which waits for the device
 BOUND = 2.0**24  # of the mean loss: beyond it float32 holds nothing of what one picture costs

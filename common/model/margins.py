@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import PodiumError
-from common.model.heads import CosineHead
 from common.model.losses import CrossEntropy, check_target
+from common.model.networks.heads import CosineHead
 from common.model.precision import at_least_float32
 
 

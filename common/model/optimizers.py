@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 
 from common.config.nearest import listed, suggest
 from common.errors import PodiumError
-from common.model.backbone_parts import classifiers_of
 from common.model.gradient_centralization import centralize
+from common.model.networks.backbone_parts import classifiers_of
 from common.trust import resolve
 
 

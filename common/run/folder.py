@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from common import trust
+from common import renamed, trust
 from common.config.command import command
 from common.config.shape import check_shape
 from common.errors import PodiumError, reading
@@ -135,7 +135,7 @@ def load_config(run: Path, shape: Any = shapes.Config) -> dict[str, Any]:
             raise PodiumError(f"larger than {LARGEST:,} bytes")
         found = plain_yaml.load(path.read_text(encoding="utf-8"))
         check_shape(found, shape, path)
-    return found
+    return renamed.current(found)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,3 +115,9 @@ def _from(run: Path, job: Path) -> str:
     """The job as seen from the run. What lies beside the run is moved with it, so it gets a relative path."""
     run, job = Path(os.path.abspath(run)), Path(os.path.abspath(job))
     return os.path.relpath(job, run) if job.is_relative_to(run.parent) else str(job)
+
+
+def best_paths(config: dict[str, Any], job: Path) -> dict[str, Path]:
+    """Metric → its best checkpoint: `best.ckpt` for the first metric, `best_<metric>.ckpt` for further ones."""
+    names = ["best.ckpt", *(f"best_{metric}.ckpt" for metric in list(config["best"])[1:])]
+    return {metric: job / name for metric, name in zip(config["best"], names, strict=True)}

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from common.data.found import images_below
+from common.data.edits.kept_list import repeats
+from common.data.files.found import images_below
 from common.data.module import ImageData
 from common.data.records import records
-from common.data.reliable import repeats
+from common.data.split.stored_split import StoredSplit
 from common.data.spreadsheet import to_csv
-from common.data.stored_split import StoredSplit
 from common.errors import PodiumError
 from competitions.aliproducts.prepare import Settings, prepare, prepared_folder
 from competitions.aliproducts.sample import write_sample
@@ -37,7 +37,7 @@ class AliproductsData(ImageData):
         list: what is trained on: train (all), balance (at most 400 of a class) or reliable (what cleaning has kept).
             Cleaning leaves out of training alone: what the run's split holds out stays, whatever the list says of it.
         window: [least, most] images, in that list, that a class must have to be among the classes; null: no bound.
-        reliable: list of cleaning (see common/data/reliable.py), for «reliable»; null: the
+        reliable: list of cleaning (see common/data/edits/kept_list.py), for «reliable»; null: the
             stage's own (clean_from), or `reliable_train.parquet` in the run folder.
         balance: how `prepare` balances: original (400, 200, 100 or all) or capped (at most 400).
         others: see ImageData.

@@ -5,14 +5,14 @@ from typing import Any
 import pandas as pd
 
 from common.model.classifier import ImageClassifier
-from common.model.long_tail_metrics import LongTailMetrics
-from common.model.long_tail_scores import (
+from common.task.long_tail_metrics import LongTailMetrics
+from common.task.long_tail_scores import (
     class_accuracy,
     global_average_precision,
     level_scores,
     long_tail_scores,
 )
-from common.model.measures import Measure
+from common.task.measures import Measure
 
 
 class AliproductsModule(ImageClassifier):
@@ -45,7 +45,7 @@ class AliproductsModule(ImageClassifier):
         ]
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
-        """gap, class_accuracy, mean_error, and `levels`: see common/model/long_tail_scores.py.
+        """gap, class_accuracy, mean_error, and `levels`: see common/task/long_tail_scores.py.
 
         The scores of levels are there under the names that they have in validation too, for `best` and rankings.
         """

@@ -21,7 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from common.data.digests import digests, meaning
+from common.data.files.digests import digests, meaning
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError
 from common.files import made

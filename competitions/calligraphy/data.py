@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.found import images_below, is_data, on_disk
+from common.data.files.found import images_below, is_data, on_disk
 from common.data.module import ImageData
 from common.data.records import class_folders, records
 from common.errors import PodiumError

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from common.model.classifier import ImageClassifier
-from common.model.seams import Outputs
+from common.model.step_hooks import Outputs
 
 
 class CalligraphyModule(ImageClassifier):

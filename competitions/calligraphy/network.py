@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import PodiumError
-from common.model.heads import ConvHead
-from common.model.pretrained import from_hub, load_weights
+from common.model.networks.heads import ConvHead
+from common.model.networks.pretrained import from_hub, load_weights
 
 
 class CalligraphyNet(nn.Module):

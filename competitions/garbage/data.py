@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 
-from common.data.found import images_below
+from common.data.files.found import images_below
 from common.data.module import ImageData
 from common.data.records import records
 from common.data.spreadsheet import to_csv

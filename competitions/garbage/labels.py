@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.found import is_data, is_picture
+from common.data.files.found import is_data, is_picture
 from common.errors import PodiumError
 from common.text import nfc, utf8
 

@@ -1,6 +1,6 @@
 """The contest entry's picture: stretched to a square, of which the centre is cut out."""
 
-from common.data.images import Image, fit
+from common.data.reading.images import Image, fit
 from common.errors import PodiumError
 
 LARGEST = 4096  # pixels a side: a configuration may be anybody's

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from common.config.schema import above_zero
-from common.data.found import once
+from common.data.files.found import once
 from common.data.module import ImageData
-from common.data.pack import file_keys
-from common.data.raw import Raw
+from common.data.pixels.pack import file_keys
+from common.data.reading.raw import Raw
 from common.data.records import COLUMNS
 from common.data.spreadsheet import to_csv
 from common.errors import PodiumError

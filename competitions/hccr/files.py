@@ -4,10 +4,10 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from common.data.archive import unzip
-from common.data.digests import digests
-from common.data.found import files_below, is_data
-from common.data.raw import Raw
+from common.data.files.digests import digests
+from common.data.files.found import files_below, is_data
+from common.data.reading.archive import unzip
+from common.data.reading.raw import Raw
 from common.errors import PodiumError
 from common.files import made
 from common.run.folder import DATA, lock
@@ -29,7 +29,7 @@ def gnt_files(source: Path, most_gb: float | None = None) -> list[tuple[str, Pat
     without `.zip` where the zip is one of a folder. So it is called as it would be if the zip were unpacked beside
     itself, into a folder of its name; what is there already, in such a folder or next to the zip, is not taken twice.
 
-    most_gb: that each zip may unpack to, see common/data/archive.py.
+    most_gb: that each zip may unpack to, see common/data/reading/archive.py.
 
     Raises PodiumError if there is none, and for a zip that cannot be unpacked.
     """
@@ -74,7 +74,7 @@ def _below(folder: PurePosixPath, name: str) -> str:
 
 
 def pictures(files: list[tuple[str, Path]], index: GntIndex) -> tuple[list[str], list[str]]:
-    """Ids, `<file>#<number>`, and paths, see common/data/raw.py, of the records of an index of these files."""
+    """Ids, `<file>#<number>`, and paths, see common/data/reading/raw.py, of the records of an index of these files."""
     names = [name for name, _ in files]
     places = [str(path) for _, path in files]
     file, number = index.file.tolist(), index.number.tolist()

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.images import Image
+from common.data.reading.images import Image
 from common.errors import PodiumError
 
 Grey = NDArray[np.uint8]  # (H, W)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from common.data.reader import images_of
+from common.data.reading.reader import images_of
 from common.data.records import image_id
 from common.deliver.submission import TopK
 from competitions.hccr.files import gnt_files, has_gnt, pictures

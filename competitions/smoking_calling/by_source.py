@@ -11,7 +11,7 @@ import pandas as pd
 
 from common.data.predictions import read_top
 from common.errors import PodiumError
-from common.model.mean_ap import average_precisions, mean_over_classes
+from common.task.mean_ap import average_precisions, mean_over_classes
 from competitions.smoking_calling.commands import main
 from competitions.smoking_calling.prepare import source_of
 from competitions.smoking_calling.sample import CLASSES

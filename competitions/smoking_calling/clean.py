@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from common.data.images import Image, ImageError, fit, read
+from common.data.reading.images import Image, ImageError, fit, read
 from common.errors import PodiumError
 
 QUALITY = 95  # of JPEGs

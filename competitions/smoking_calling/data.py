@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from common.data.found import images_below, is_data
-from common.data.images import read
+from common.data.edits.unlabelled import PREFIX
+from common.data.files.found import images_below, is_data
 from common.data.module import ImageData
+from common.data.reading.images import read
 from common.data.records import class_folders, records
 from common.data.spreadsheet import read_csv
-from common.data.unlabelled import PREFIX
 from common.errors import PodiumError
 from competitions.smoking_calling.prepare import Settings, is_pasted, prepare, prepared_table, source_of
 from competitions.smoking_calling.sample import CLASSES, write_sample

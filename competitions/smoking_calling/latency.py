@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from common.data.images import ImageError
-from common.run.ensemble import Ensemble
+from common.data.reading.images import ImageError
+from common.run.components import make_data
 from common.run.folder import load_config, write_json
-from common.run.parts import make_data
+from common.run.predictor import Ensemble
 from competitions.smoking_calling.commands import main
 
 LIMIT, PICTURES, WARM_UP = 0.2, 50, 3  # seconds; pictures measured; and before that, not counted

@@ -6,9 +6,9 @@ import pandas as pd
 from torch import Tensor
 
 from common.model.classifier import ImageClassifier
-from common.model.mean_ap import MeanAveragePrecision, mean_average_precision
-from common.model.measures import Measure
-from common.model.metrics import ValidationMetrics
+from common.task.mean_ap import MeanAveragePrecision, mean_average_precision
+from common.task.measures import Measure
+from common.task.metrics import ValidationMetrics
 from competitions.smoking_calling.by_source import score, score_by_source
 
 
@@ -36,7 +36,7 @@ class SmokingCallingModule(ImageClassifier):
 
 
 class WithMeanAP(ValidationMetrics):
-    """The metrics of every competition, and `valid_map`: see common/model/mean_ap.py."""
+    """The metrics of every competition, and `valid_map`: see common/task/mean_ap.py."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)

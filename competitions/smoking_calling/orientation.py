@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.data.images import Image, ImageError, fit_to, read
+from common.data.reading.images import Image, ImageError, fit_to, read
 from common.data.spreadsheet import to_csv
-from common.run.ensemble import Ensemble
+from common.run.components import make_data
 from common.run.folder import load_config
 from common.run.members import combine
-from common.run.parts import make_data
+from common.run.predictor import Ensemble
 from competitions.smoking_calling.commands import main
 
 SURE, MARGIN = 0.8, 0.3  # how probable the best class must be once turned, and by how much more than as it is

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.data.images import Image
+from common.data.reading.images import Image
 
 SIDE, TALLEST, RATIO, OFFSET = 600, 550, 2, 20
 

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from common.data.digests import digests
-from common.data.duplicates import near_duplicate_groups
-from common.data.folds import assign
-from common.data.found import pictures_below
-from common.data.images import read
+from common.data.files.digests import digests
+from common.data.files.found import pictures_below
+from common.data.reading.images import read
 from common.data.records import image_id
+from common.data.split.duplicates import near_duplicate_groups
+from common.data.split.folds import assign
 from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
 from common.files import made

@@ -110,7 +110,7 @@ def test_the_doctor_says_which_precisions_this_machine_has(monkeypatch: pytest.M
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_jobs_and_the_doctor_count_the_cores_that_this_process_is_bound_to(monkeypatch: pytest.MonkeyPatch):
-    from common.run.job import threads
+    from common.train.job import threads
 
     monkeypatch.delenv("PODIUM_THREADS", raising=False)
     monkeypatch.setattr(doctor, "read_numbers", lambda path: [])

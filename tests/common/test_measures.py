@@ -12,15 +12,15 @@ from sklearn.metrics import f1_score, recall_score
 import common
 from common.config.compose import compose
 from common.data import predictions
+from common.ensemble.blend import Blend, _metric, blend
+from common.ensemble.candidates import find
+from common.ensemble.selection import Rule, select
 from common.errors import PodiumError
-from common.model.long_tail_scores import class_accuracy
-from common.model.measures import Measure
-from common.run.blend import Blend, _metric, blend
-from common.run.candidates import find
 from common.run.folder import load_config
 from common.run.members import combine
-from common.run.selection import Rule, select
-from common.run.train import train
+from common.task.long_tail_scores import class_accuracy
+from common.task.measures import Measure
+from common.train.train import train
 from tests.toys import brier, macro_f1
 
 OWN = ["module._target_=tests.toys.WithF1", "best={valid_f1: max, valid_brier: min}"]
@@ -85,7 +85,7 @@ def test_a_blend_is_chosen_by_it(run, tmp_path):
 
 
 def test_rankings_have_it_too(toy, tmp_path, monkeypatch):
-    from common.run.multirun import multirun
+    from common.sweep.multirun import multirun
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(common.__file__).parents[1]))
@@ -133,7 +133,7 @@ def test_a_choice_by_a_measure_takes_bounded_time(monkeypatch):
     rng, computed = np.random.default_rng(0), []
     labels, stack = rng.integers(0, 50, 40), rng.dirichlet(np.ones(50), (4, 40)).astype(np.float32)
     measure = Measure("f1", lambda y, p: computed.append(0) or macro_f1(y, p))
-    monkeypatch.setattr("common.run.selection.WORK", 40 * 50 * 1000)
+    monkeypatch.setattr("common.ensemble.selection.WORK", 40 * 50 * 1000)
     chosen = select(stack, labels, Rule(measure, most=2))
     assert chosen.exhaustive and chosen.resamples == 1000 // 20  # of 4 models, 6 pairs, by two means
     assert len(computed) <= 1000 + 20 * 2

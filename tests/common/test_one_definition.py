@@ -13,19 +13,20 @@ from sklearn.metrics import top_k_accuracy_score
 
 from common.data import predictions
 from common.deliver.evaluate import _of_classes
+from common.ensemble import out_of_fold
+from common.ensemble.clean import judgements
+from common.ensemble.selection import outcomes
 from common.errors import PodiumError
-from common.model.backbones import efficientnet, timm_model
 from common.model.classifier import ImageClassifier
-from common.model.heads import ConvHead, DenseHead, LinearHead, end_in_float32
-from common.model.level_metrics import LevelMetrics
-from common.model.long_tail_metrics import LongTailMetrics
-from common.model.long_tail_scores import level_scores
-from common.model.mean_ap import MeanAveragePrecision
-from common.model.metrics import TopK, ValidationMetrics
-from common.run import out_of_fold, outcome
-from common.run.clean import judgements
-from common.run.scores import log_loss, score_file, score_rows
-from common.run.selection import outcomes
+from common.model.networks.backbones import efficientnet, timm_model
+from common.model.networks.heads import ConvHead, DenseHead, LinearHead, end_in_float32
+from common.task.level_metrics import LevelMetrics
+from common.task.long_tail_metrics import LongTailMetrics
+from common.task.long_tail_scores import level_scores
+from common.task.mean_ap import MeanAveragePrecision
+from common.task.metrics import TopK, ValidationMetrics
+from common.task.scores import log_loss, score_file, score_rows
+from common.train import run_scores
 
 
 def table(classes: int, images: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +107,7 @@ def test_tables_made_of_tables_score_as_exactly(tmp_path):
     np.testing.assert_array_equal(found, rows[np.arange(len(labels)), labels])
 
     predictions.write(parts[1], ids[:200], every[0][0], every[1][1])
-    outcome._write_mean(tmp_path / "mean.parquet", parts)
+    run_scores._write_mean(tmp_path / "mean.parquet", parts)
     mean = (every[0][1] + every[1][1]) / 2
     assert score_file(tmp_path / "mean.parquet", names)["loss"] == pytest.approx(
         sklearns(every[0][0], mean), rel=1e-5
@@ -197,7 +198,7 @@ def test_tables_made_of_empty_tables_are_empty_tables(classes, tmp_path):
     names, parts = list(map(str, range(classes))), [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for part in parts:
         predictions.write(part, [], np.empty(0, np.int64), np.empty((0, classes), np.float32))
-    outcome._write_mean(tmp_path / "mean.parquet", parts)
+    run_scores._write_mean(tmp_path / "mean.parquet", parts)
     predictions.write(tmp_path / "joined.parquet", [], np.empty(0, np.int64), out_of_fold._rows(parts))
     for name in ("mean", "joined"):
         assert predictions.class_count(tmp_path / f"{name}.parquet") == classes

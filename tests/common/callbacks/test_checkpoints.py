@@ -6,9 +6,9 @@ import torch
 
 from common.errors import PodiumError
 from common.run import folder
-from common.run.job import run_job
-from common.run.stages import jobs_of
-from tests.common.run.test_resume import KillAt, Killed
+from common.run.jobs import jobs_of
+from common.train.job import run_job
+from tests.common.train.test_resume import KillAt, Killed
 
 
 def start(toy, job, *words, callbacks=None):

@@ -8,7 +8,7 @@ import torch
 
 from common.callbacks.class_weights import ClassWeights, effective_number_weights
 from common.errors import PodiumError
-from common.model.seams import Seams
+from common.model.step_hooks import Seams
 
 COUNTS = np.array([500, 40, 1, 0, 3_000_000])
 

@@ -6,10 +6,10 @@ import torch
 
 from common.callbacks.freeze import Freeze
 from common.errors import PodiumError
-from common.model.backbones import timm_model
-from common.model.fusion import fused_model
-from common.model.level_heads import level_model
-from common.model.small_resnet import SmallResNet
+from common.model.networks.backbones import timm_model
+from common.model.networks.fusion import fused_model
+from common.model.networks.level_heads import level_model
+from common.model.networks.small_resnet import SmallResNet
 
 
 class Module(torch.nn.Module):
@@ -100,7 +100,7 @@ def test_counts_that_leave_nothing_frozen_are_refused():
         Freeze(["backbone"], but_last=99).set_learning(Module(), False)
 
 
-HEAD = {"_target_": "common.model.heads.CosineHead"}
+HEAD = {"_target_": "common.model.networks.heads.CosineHead"}
 SHAPE = {"num_classes": 3, "in_channels": 3, "image_size": (32, 32)}
 
 

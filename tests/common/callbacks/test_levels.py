@@ -11,9 +11,9 @@ from common.callbacks.tta import TTA, Inverted, Raw
 from common.data.folder import FolderData
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.model.hierarchy import combine_levels
-from common.run import folder, parts
-from common.run.train import train
+from common.run import components, folder
+from common.task.hierarchy import combine_levels
+from common.train.train import train
 from tests.toys import CLASSES, random_images
 
 PARENTS = [0, 0, 1, 1]
@@ -171,7 +171,7 @@ def test_each_levels_loss_and_agreement_are_in_the_curves_and_in_the_scores(run)
 
 def test_the_checkpoint_alone_makes_the_network_with_its_levels_again(run):
     path = run / "jobs" / "train_fold0"
-    module = parts.load_module(folder.load_config(path), path / "best.ckpt")
+    module = components.load_module(folder.load_config(path), path / "best.ckpt")
     assert module.hparams["levels"] == {"group": PARENTS}
     assert list(module(torch.rand(2, 1, 16, 16))) == ["leaf", "group"]
 
@@ -187,10 +187,10 @@ def test_heads_that_defer_their_logits_train_alike_at_every_level(head, soft):
         torch.manual_seed(0)
         module = ImageClassifier(
             model={
-                "_target_": "common.model.level_heads.level_model",
+                "_target_": "common.model.networks.level_heads.level_model",
                 "name": "test_resnet",
                 "levels": None,
-                "head": {"_target_": f"common.model.heads.{head}", "chunk": chunk},
+                "head": {"_target_": f"common.model.networks.heads.{head}", "chunk": chunk},
             },
             loss={"_target_": f"common.model.{losses[head]}"} | ({"scale": 32.0} if head == "CosineHead" else {}),
             optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},

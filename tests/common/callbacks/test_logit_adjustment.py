@@ -13,7 +13,7 @@ from common.errors import PodiumError
 from common.model import deferred
 from common.model.deferred import DeferredLogits
 from common.model.margins import ArcFace, NormFace
-from common.model.seams import Seams
+from common.model.step_hooks import Seams
 
 COUNTS = np.array([70, 20, 10, 0])
 

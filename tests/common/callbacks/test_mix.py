@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from common.callbacks.mix import Mix
 from common.callbacks.soft_labels import SoftLabels
-from common.data.randomness import derive, uniform, view_key
+from common.data.augmentation.randomness import derive, uniform, view_key
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from common.run.parts import make_callbacks, make_data, make_module
+from common.run.components import make_callbacks, make_data, make_module
 from tests.toys import CLASSES
 
 

@@ -10,7 +10,7 @@ import torch
 from common.callbacks.soft_labels import SoftLabels
 from common.data import predictions
 from common.errors import PodiumError
-from common.model.seams import Seams
+from common.model.step_hooks import Seams
 
 
 def written(path, ids, classes, seed=0):

@@ -6,8 +6,8 @@ from torch import nn
 
 from common.callbacks.tau_normalisation import TauNormalisation
 from common.errors import PodiumError
-from common.model.heads import ConvHead, CosineHead, LinearHead
-from common.run.parts import load_module, make_data, make_module
+from common.model.networks.heads import ConvHead, CosineHead, LinearHead
+from common.run.components import load_module, make_data, make_module
 
 
 class Module(nn.Module):

@@ -11,9 +11,9 @@ from common.callbacks.checkpoints import AtomicCheckpointIO, SaveBest
 from common.callbacks.freeze import Freeze
 from common.errors import PodiumError
 from common.run import folder
-from common.run.job import run_job
-from common.run.parts import make_data, make_module
-from common.run.stages import jobs_of
+from common.run.components import make_data, make_module
+from common.run.jobs import jobs_of
+from common.train.job import run_job
 
 
 def trained(toy, tmp_path, *overrides, **trainer):

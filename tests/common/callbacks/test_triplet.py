@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from common.callbacks.triplet import Triplet, batch_hard
 from common.errors import PodiumError
-from common.model.backbones import timm_model
-from common.model.heads import CosineHead, LinearHead
-from common.model.seams import Seams
+from common.model.networks.backbones import timm_model
+from common.model.networks.heads import CosineHead, LinearHead
+from common.model.step_hooks import Seams
 
 
 def some_batch(count=24, classes=5, seed=0):

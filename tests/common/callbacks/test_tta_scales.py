@@ -10,7 +10,7 @@ from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from tests.toys import CLASSES, random_images
 
-RESNET = {"_target_": "common.model.backbones.timm_model", "name": "test_resnet"}
+RESNET = {"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet"}
 
 
 def classifier(model=RESNET, size: int = 32) -> ImageClassifier:

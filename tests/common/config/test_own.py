@@ -135,7 +135,7 @@ def test_a_file_of_weights_begins_the_pretrained_recipe_and_asks_for_no_package(
     ("words", "still_open"),
     [
         (["views=none"], False),
-        (["views.batch.move={_target_: common.data.batch_views.Affine, shift: 0.1}"], False),
+        (["views.batch.move={_target_: common.data.augmentation.batch_views.Affine, shift: 0.1}"], False),
         (["views.image=[{Fliplr: 0.5}]"], False),
         (["views.batch.flip=null"], True),  # of the chosen ones, one is switched off
     ],

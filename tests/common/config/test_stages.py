@@ -4,7 +4,7 @@ import pytest
 
 from common.config.compose import compose_with_sources
 from common.errors import PodiumError
-from common.run.stages import jobs_of
+from common.run.jobs import jobs_of
 
 
 def composed(*words: str):

@@ -11,8 +11,8 @@ from timm.data import create_transform, resolve_data_config
 from common.config.compose import compose, compose_with_sources
 from common.config.weights import demanded, otherwise
 from common.model.classifier import ImageClassifier
-from common.run.stages import jobs_of
-from common.run.train import train, with_weights
+from common.run.jobs import jobs_of
+from common.train.train import train, with_weights
 
 NETWORKS = [
     "resnet50.a1_in1k", "resnet50.fb_swsl_ig1b_ft_in1k", "vit_base_patch16_224.augreg_in21k", "inception_v3.tf_in1k",

@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from common.data import pixels
 from common.data.folder import FolderData
-from common.data.pixels import Packed, Pixels, Unread
+from common.data.pixels import arrays
+from common.data.pixels.arrays import Packed, Pixels, Unread
 from common.errors import PodiumError
 from tests.toys import write_images
 
-VIEWS = {"image": [], "batch": {"affine": {"_target_": "common.data.batch_views.Affine", "shift": 0.2}}}
+VIEWS = {
+    "image": [],
+    "batch": {"affine": {"_target_": "common.data.augmentation.batch_views.Affine", "shift": 0.2}},
+}
 
 
 def data(root, folder, **options):
@@ -230,8 +233,8 @@ def test_large_pictures_beyond_memory_are_decoded_at_a_reduced_scale(root, tmp_p
 
 
 def test_pictures_of_several_pieces_are_in_order(monkeypatch):
-    monkeypatch.setattr(pixels, "TRIED", 3)
+    monkeypatch.setattr(arrays, "TRIED", 3)
     images = [np.full((number + 1, 2, 1), number, np.uint8) for number in range(8)]
-    found, rows, errors = pixels.decode_within(10**6, 8, images.__getitem__, images.__getitem__)
+    found, rows, errors = arrays.decode_within(10**6, 8, images.__getitem__, images.__getitem__)
     assert rows.tolist() == list(range(8)) and not errors
     assert all(np.array_equal(found[number], image) for number, image in enumerate(images))

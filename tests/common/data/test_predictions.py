@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from common.data import predictions
-from common.run import pseudo_labels
+from common.ensemble import pseudo_labels
 from common.run.members import Member
-from common.run.outcome import _write_mean
-from common.run.scores import log_loss, score_file, topk_accuracy
+from common.task.scores import log_loss, score_file, topk_accuracy
+from common.train.run_scores import _write_mean
 
 
 def random_rows(count, classes, seed=0):

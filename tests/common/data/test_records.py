@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.data.found import images_below
+from common.data.files.found import images_below
 from common.data.records import class_folders, records
 from common.errors import PodiumError
 from tests.toys import write_images

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.corrections import apply_corrections, read_corrections
-from common.data.reliable import repeats
+from common.data.edits.corrections import apply_corrections, read_corrections
+from common.data.edits.kept_list import repeats
+from common.data.split.stored_split import StoredSplit
 from common.data.spreadsheet import escape, read_csv, to_csv, unescape
-from common.data.stored_split import StoredSplit
 from common.deliver.submission import Labels, TopK
+from common.ensemble.clean_rules import only_stable
 from common.errors import PodiumError
-from common.run.clean_rules import only_stable
 
 RUN = [
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "'=1", '"=1', " ' \" -2", "＝1", "'-1", "''=1",

@@ -14,7 +14,7 @@ def toys(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def run(toys, tmp_path_factory):
-    from common.run.train import train
+    from common.train.train import train
 
     run = tmp_path_factory.mktemp("predict") / "run"
     train(toys("trainer.max_epochs=6", "optimizer.lr=0.01", f"run_dir={run}", f"callbacks.tta.views={VIEWS}"))

@@ -23,7 +23,7 @@ from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
 from common.run import folder
 from common.run.members import Member, write_members
-from common.run.train import train
+from common.train.train import train
 from tests.toys import write_images
 
 ROOT = Path(__file__).parents[3]

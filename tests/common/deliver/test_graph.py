@@ -11,9 +11,9 @@ from common.callbacks.tta_scales import Pyramid, RandomCrops
 from common.config.compose import compose
 from common.deliver.exported import KEYS, Exported
 from common.deliver.graph import PixelsToProbabilities, trace, write_onnx, write_program
-from common.run.ensemble import Ensemble
+from common.run.components import load_module, make_data, make_module
 from common.run.members import Member
-from common.run.parts import load_module, make_data, make_module
+from common.run.predictor import Ensemble
 
 ROOT = Path(__file__).parents[3]
 COMPETITIONS = sorted(path.stem for path in (ROOT / "conf" / "competition").glob("*.yaml"))

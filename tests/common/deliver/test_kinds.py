@@ -10,15 +10,15 @@ import pytest
 from common.config.options import parse
 from common.data import predictions
 from common.data.folder import FolderData
-from common.data.images import fit_to, needed, read
+from common.data.reading.images import fit_to, needed, read
 from common.deliver.evaluate import Evaluate, evaluate
 from common.deliver.export import Export, export
 from common.deliver.exported import Exported
 from common.deliver.predict import Predict, predict
-from common.deliver.serve.limits import Limits
-from common.deliver.serve.pictures import prepare, shape
-from common.deliver.serve.refused import Refused
-from common.run.train import train
+from common.serve.limits import Limits
+from common.serve.pictures import prepare, shape
+from common.serve.refused import Refused
+from common.train.train import train
 from tests.conftest import toy_composer
 from tests.kinds import unreadable, write_kinds
 

@@ -22,9 +22,9 @@ from common.deliver.exported import Exported
 from common.deliver.predict import Predict, predict
 from common.errors import PodiumError
 from common.run import folder
-from common.run.ensemble import Ensemble
 from common.run.members import class_names, read_folds
-from common.run.train import train
+from common.run.predictor import Ensemble
+from common.train.train import train
 from tests.toys import write_images
 
 NAMES = sorted([
@@ -172,7 +172,8 @@ def test_a_disk_that_fills_is_one_message_and_leaves_nothing_half_written(place,
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     config = folder.load_config(place / "run") | {"run_dir": str(tmp_path / "run"), "new": False}
     calls = {
-        train: config | {"launcher": {"_target_": "common.run.launchers.Serial"}, "on_failure": "continue"},
+        train: config
+        | {"launcher": {"_target_": "common.train.launch.launchers.Serial"}, "on_failure": "continue"},
         predict: parse(Predict, words(place, out=tmp_path / "a.csv")),
         evaluate: parse(Evaluate, words(place, out=tmp_path / "evaluation")),
         export: parse(

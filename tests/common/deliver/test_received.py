@@ -23,12 +23,12 @@ from onnx import TensorProto, helper
 
 from common import trust
 from common.__main__ import main
-from common.deliver.serve import sieve
 from common.errors import PodiumError
 from common.run import folder
-from common.run.stages import jobs_of
-from common.run.train import train, with_data
-from common.run.waves import JobsFailed, run_waves
+from common.run.jobs import jobs_of
+from common.serve.http import sieve
+from common.train.stages import JobsFailed, run_waves
+from common.train.train import train, with_data
 
 JOB = "jobs/train_fold0"
 VIEW = "{raw: {_target_: common.callbacks.tta.Raw}}"
@@ -39,7 +39,7 @@ EVIL = [
     {"_target_": "numpy.testing.runstring", "_args_": ["open('MARKER', 'w')", {}]},
     {"_target_": "builtins.eval", "_args_": ["open('MARKER', 'w')"], "_partial_": True},
     {"_target_": "common.run.folder.os.system", "command": "touch MARKER"},
-    {"_target_": "common.run.batch.start", "command": ["touch", "MARKER"]},
+    {"_target_": "common.train.launch.commands.start", "command": ["touch", "MARKER"]},
     {"_target_": "common.build.build", "part": {"_target_": "os.system", "command": "touch MARKER"}},
     {"_target_": "hydra.utils.instantiate", "config": {"_target_": "os.system", "command": "touch MARKER"}},
     {"_target_": "functools.partial", "_args_": [{"_target_": "os.system", "command": "touch MARKER"}]},
@@ -579,7 +579,7 @@ NO_PICTURES = [
     {"_target_": "common.callbacks.tta.Mirrored"},
     {"_target_": "common.callbacks.tta_scales.Pyramid", "scales": [1e9]},
     {"_target_": "common.callbacks.tta_scales.RandomCrops", "count": 10**9},
-    {"_target_": "common.model.frozen_features.FromFeatures"},
+    {"_target_": "common.model.networks.frozen_features.FromFeatures"},
     {"_target_": "competitions.garbage.pictures.StretchedCentre", "size": 100_000},
     {"_target_": "tests.toys.Fails"},
 ]

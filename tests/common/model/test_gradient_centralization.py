@@ -11,9 +11,9 @@ from torch import nn
 from common.config.configure import configure
 from common.errors import PodiumError
 from common.model.optimizers import build_optimizer
-from common.run import parts
-from common.run.stages import jobs_of
-from common.run.train import train
+from common.run import components
+from common.run.jobs import jobs_of
+from common.train.train import train
 
 OPTIMIZERS = {
     "adam": {"_target_": "torch.optim.Adam", "lr": 0.01},
@@ -174,9 +174,9 @@ def test_a_training_keeps_every_channels_sum(toy, tmp_path, mode, kept):
     config = toy(*words, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}")
     train(config)
     pl.seed_everything(config["seed"], verbose=False)
-    data = parts.make_data(jobs_of(config)[0][0].config, tmp_path / "run")
+    data = components.make_data(jobs_of(config)[0][0].config, tmp_path / "run")
     data.setup()
-    before = parts.make_module(config, data).state_dict()
+    before = components.make_module(config, data).state_dict()
     (place,) = (tmp_path / "run" / "jobs").iterdir()
     after = torch.load(place / "last.ckpt", weights_only=True)["state_dict"]
     for name, value in after.items():

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from common.config.check import check
 from common.errors import PodiumError
-from common.model.backbones import timm_model
 from common.model.classifier import ImageClassifier
-from common.model.heads import CosineHead
 from common.model.losses import CrossEntropy
 from common.model.margins import ArcFace, CosFace, NormFace, SphereFace, sine
+from common.model.networks.backbones import timm_model
+from common.model.networks.heads import CosineHead
 from tests.toys import CLASSES
 
 SCALE = 16.0
@@ -173,7 +173,7 @@ def test_low_precision_logits_are_computed_in_float32():
 
 def classifier(model, loss) -> ImageClassifier:
     return ImageClassifier(
-        model={"_target_": "common.model.backbones.timm_model", "name": "test_resnet", **model},
+        model={"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet", **model},
         loss=loss,
         optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
         schedule=None,
@@ -183,7 +183,7 @@ def classifier(model, loss) -> ImageClassifier:
 
 
 ARCFACE = {"_target_": "common.model.margins.ArcFace", "scale": 24.0}
-HEAD = {"head": {"_target_": "common.model.heads.CosineHead", "scale": 24.0}}
+HEAD = {"head": {"_target_": "common.model.networks.heads.CosineHead", "scale": 24.0}}
 
 
 def test_the_rows_of_the_classes_are_in_the_checkpoint_and_the_margin_is_not_in_predictions():

@@ -24,7 +24,7 @@ from common.model.schedules import (
     Polynomial,
     Steps,
 )
-from common.run import parts
+from common.run import components
 
 STEPS = 50
 FILES = sorted((Path(common.__file__).parents[1] / "conf/schedule").glob("*.yaml"))
@@ -252,13 +252,13 @@ class Rates(pl.Callback):
 
 def test_a_training_takes_its_steps_by_these_rates(toy, tmp_path):
     config = toy("schedule=onecycle", "optimizer.lr=0.01", "trainer.max_epochs=10")
-    data, rates = parts.make_data(config, tmp_path / "run"), Rates()
+    data, rates = components.make_data(config, tmp_path / "run"), Rates()
     data.setup()
     trainer = pl.Trainer(
         max_epochs=10, accelerator="cpu", callbacks=[rates], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
     )  # fmt: skip
-    module = parts.make_module(config, data)
+    module = components.make_module(config, data)
     asked = []
 
     def counted(progress: float, epoch: float, step: float = 0.0) -> float:

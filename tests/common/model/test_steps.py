@@ -10,8 +10,8 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
 from common.errors import PodiumError
-from common.run import parts
-from common.run.train import train
+from common.run import components
+from common.train.train import train
 from tests.toys import TinyNet
 
 
@@ -43,13 +43,13 @@ def fitted(toy, tmp_path, *words: str, net: str = "Straight", optimizer: str = "
         config["optimizer"] |= {"momentum": 0.0, "nesterov": False}
     config["optimizer"] |= {"lr": 0.1, "weight_decay": 0.0}
     config["views"]["batch"] = {}
-    data, seen = parts.make_data(config, tmp_path / "run"), Seen()
+    data, seen = components.make_data(config, tmp_path / "run"), Seen()
     data.setup()
     torch.manual_seed(0)
-    module = parts.make_module(config, data)
+    module = components.make_module(config, data)
     before = [weight.detach().clone() for weight in module.net.parameters()]
     pl.Trainer(
-        max_epochs=3, accelerator="cpu", callbacks=[*parts.make_callbacks(config), seen], logger=False,
+        max_epochs=3, accelerator="cpu", callbacks=[*components.make_callbacks(config), seen], logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, limit_val_batches=0, **trainer,
     ).fit(module, datamodule=data)  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from common.data.folder import FolderData
 from common.errors import PodiumError
 from common.run import folder
-from common.run.train import with_data
+from common.train.train import with_data
 
 
 def config(**changes):

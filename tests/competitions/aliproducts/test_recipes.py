@@ -10,11 +10,11 @@ from common.build import build
 from common.config.check import check
 from common.config.compose import compose
 from common.config.layers import search_path
-from common.data.image_views import ImageViews
-from common.model.backbones import output_shape, timm_model
-from common.run.parts import make_callbacks
-from common.run.stages import jobs_of
-from common.run.sweep import _row, read_table
+from common.data.augmentation.image_views import ImageViews
+from common.model.networks.backbones import output_shape, timm_model
+from common.run.components import make_callbacks
+from common.run.jobs import jobs_of
+from common.sweep.sweep import _row, read_table
 from competitions.aliproducts.module import AliproductsModule
 
 NETWORKS = ["res2net50d", "resnest101e", "legacy_senet154", "senet154"]

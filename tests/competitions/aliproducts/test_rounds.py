@@ -14,9 +14,9 @@ from common.build import build
 from common.config.compose import compose
 from common.data import predictions
 from common.run import folder
-from common.run.stages import jobs_of
+from common.run.jobs import jobs_of
 from competitions.aliproducts.sample import write_sample
-from tests.common.run.test_staged_kills import checkpoints, finish, started
+from tests.common.train.test_staged_kills import checkpoints, finish, started
 
 # stage → list, window, frozen, epochs, step and factor of StepLR, batch, focal loss, centralised gradients
 PUBLISHED = {

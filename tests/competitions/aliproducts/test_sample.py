@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.images import fit, read
+from common.data.reading.images import fit, read
 from competitions.aliproducts import sample
 from competitions.aliproducts.prepare import Settings, prepare
 

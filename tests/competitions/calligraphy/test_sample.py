@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data.folds import split
+from common.data.split.folds import split
 from competitions.calligraphy import sample
 from competitions.calligraphy.data import CalligraphyData, read_label_list
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from common.deliver.serve.contract import contract_of
+from common.serve.contract import contract_of
 from competitions.garbage.contract import GarbageContract
-from tests.common.deliver.serve.clients import client_of
-from tests.common.deliver.serve.painted import picture, source
+from tests.common.serve.clients import client_of
+from tests.common.serve.painted import picture, source
 
 NAMES = ["其他垃圾/烟蒂", "可回收物/易拉罐", "厨余垃圾/鱼骨"]
 

@@ -46,7 +46,7 @@ def test_binary_accuracy_counts_every_answer():
 
 def module(loss: str) -> GarbageModule:
     return GarbageModule(
-        model={"_target_": "common.model.backbones.timm_model", "name": "test_resnet"},
+        model={"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet"},
         loss={"_target_": loss},
         optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
         schedule=None,

@@ -10,9 +10,9 @@ from common.config.check import check
 from common.config.compose import compose
 from common.config.layers import search_path
 from common.errors import PodiumError
-from common.run.parts import make_callbacks
-from common.run.stages import jobs_of
-from common.run.sweep import _row, read_table
+from common.run.components import make_callbacks
+from common.run.jobs import jobs_of
+from common.sweep.sweep import _row, read_table
 from competitions.garbage.pictures import StretchedCentre
 
 EXPERIMENTS = ["cpu", "original", "vgg16", "senet50", "finetuning", "balanced", "self_distillation"]

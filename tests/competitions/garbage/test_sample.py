@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.folds import split
-from common.data.images import fit, read
+from common.data.reading.images import fit, read
 from common.data.records import records
+from common.data.split.folds import split
 from competitions.garbage import sample
 from competitions.garbage.items import _PAINTERS
 from competitions.garbage.labels import RULE, groups, read_labels, read_rule

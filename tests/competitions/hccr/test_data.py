@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from common.data import predictions
-from common.data.images import ImageError, read
+from common.data.reading.images import ImageError, read
 from common.errors import PodiumError
 from competitions.hccr.data import HccrData
 from competitions.hccr.files import gnt_files, unpack

@@ -11,7 +11,7 @@ from common.config.compose import compose
 from common.config.options import parse
 from common.deliver.export import Export, export
 from common.deliver.predict import Predict, predict
-from common.run.train import train
+from common.train.train import train
 from tests.competitions.hccr.records import CHARACTERS, write_writer
 
 ROOT = Path(__file__).parents[3]

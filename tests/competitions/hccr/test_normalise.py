@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data.images import fit_to
+from common.data.reading.images import fit_to
 from common.errors import PodiumError
 from common.sample.brush import Hand, Manner, draw
 from common.sample.glyphs import characters, strokes

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.data.images import fit
+from common.data.reading.images import fit
 from common.sample.glyphs import characters
 from competitions.hccr import sample, tags
 from competitions.hccr.data import HccrData

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from common.data import predictions
-from common.data.images import read
+from common.data.reading.images import read
 from common.errors import PodiumError
 from competitions.smoking_calling.data import SmokingCallingData, read_orientation
 from competitions.smoking_calling.sample import CLASSES

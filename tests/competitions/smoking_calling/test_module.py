@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common.model.mean_ap import average_precisions
+from common.task.mean_ap import average_precisions
 from competitions.smoking_calling.module import SmokingCallingModule
 
 NAMES = ["calling", "normal", "smoking", "smoking_calling"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.images import read
+from common.data.reading.images import read
 from competitions.smoking_calling import prepare as module
 from competitions.smoking_calling.clean import shrunk, verdicts
 from competitions.smoking_calling.data import raw_records

@@ -6,8 +6,8 @@ import pytest
 
 from common.config.check import check
 from common.config.compose import compose
-from common.data.image_views import ImageViews
-from common.run.parts import make_callbacks
+from common.data.augmentation.image_views import ImageViews
+from common.run.components import make_callbacks
 from tests.competitions.smoking_calling.pictures import random_picture
 
 

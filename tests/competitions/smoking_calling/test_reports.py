@@ -10,9 +10,9 @@ import pytest
 from common.config.compose import compose
 from common.data import predictions
 from common.data.predictions import read_top
-from common.run.blend import Blend, blend
+from common.ensemble.blend import Blend, blend
 from common.run.members import read_members
-from common.run.train import train
+from common.train.train import train
 from competitions.smoking_calling import by_source, latency, orientation
 from competitions.smoking_calling.sample import CLASSES, write_sample
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.folds import split
-from common.data.images import fit, read
+from common.data.reading.images import fit, read
+from common.data.split.folds import split
 from competitions.smoking_calling import sample
 from competitions.smoking_calling.data import raw_records
 from competitions.smoking_calling.sample import picture
