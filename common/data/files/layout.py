@@ -1,6 +1,7 @@
 """How a folder of class folders is laid out, by its names: taken for what it is, or refused with what was seen."""
 
 import csv
+import json
 import re
 from dataclasses import dataclass
 from io import StringIO
@@ -25,10 +26,13 @@ HOLDER = re.compile(
     r"(all[-_ ]?)?(images?|imgs?|pictures|pics|photos|jpe?gs?|jpegimages|pngs?|data|dataset|raw|masks?|annotations?|"
     r"labels?|originals?|augmented|fold[-_ ]?\d+)$"
 )
-TABLES = (".csv", ".tsv")
-LABELS = re.compile(r"train|label|annot|truth|class|meta", re.IGNORECASE)
+TABLES = (".csv", ".tsv", ".json")
+LABELS = re.compile(r"train|label|annot|truth|class|meta|instances", re.IGNORECASE)
 COLUMN = re.compile(r"label|class|target|categor|species|breed|diagnos|type", re.IGNORECASE)
+# What folders may be named by that is no class
+GROUP = re.compile(r"patient|subject|study|series|site|session|donor", re.IGNORECASE)
 MOST = 16 * 2**20  # bytes of a table that are looked at
+MOST_OF_JSON = 512 * 2**20  # bytes of a JSON, which can only be read whole
 DEEPEST = 6  # folders that hold nothing but one folder
 
 
@@ -116,7 +120,9 @@ def _parts(folder: Path, inside: list[str], train: Path, classes: Path) -> Layou
     if test is not None:
         inner = _part(test, known)
         found = {nfc(name) for name in _filled(inner)}
-        labelled = bool(found) and found <= known and not _loose(inner)
+        # one folder of many classes' names is no sorting: 000/ may be a class there and a part of a path here
+        sorted_there = found == known or len(found) > 1
+        labelled = sorted_there and found <= known and not _loose(inner)
         test = inner if labelled else test
     return Layout(classes, valid, test, labelled, tuple(name for name in inside if name not in taken))
 
@@ -254,33 +260,53 @@ def _contradiction(table: Path, folders: dict[str, set[str]]) -> str | None:
 
     folders: names of pictures → class folders in which there is such a picture.
     """
-    data = table.read_bytes()[:MOST]
-    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
-    try:
-        rows = list(csv.reader(StringIO(text), delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
-    except csv.Error:
-        return None
+    rows = _rows(table)
     if not rows or not rows[0]:
         return None
     named = [sum(at < len(row) and nfc(row[at]) in folders for row in rows[1:]) for at in range(len(rows[0]))]
     pictures = named.index(max(named))  # the column of the pictures' names
     columns = [at for at, name in enumerate(rows[0]) if COLUMN.search(name) and at != pictures]
+    groups = [at for at, name in enumerate(rows[0]) if GROUP.search(name) and at not in (pictures, *columns)]
     places = [folders.get(nfc(row[pictures]), set()) if len(row) > pictures else set() for row in rows[1:]]
     # the others are no pictures, or pictures of one name in several folders
     known = [(row, min(place)) for row, place in zip(rows[1:], places, strict=True) if len(place) == 1]
     against = []
-    for at in columns:
+    for at in columns + groups:
         label_of: dict[str, str] = {}
         folder_of: dict[str, str] = {}
         for row, name in known:
             cell = row[at] if at < len(row) else ""
             if cell and (label_of.setdefault(name, cell) != cell or folder_of.setdefault(cell, name) != name):
-                against.append(",".join(row))
+                against += [",".join(row)] * (at in columns)
                 break
         else:
             if len(label_of) > 1:  # this column agrees, and others tell of other things
-                return None
+                return None if at in columns else f"{rows[0][at]}: {', '.join(sorted(folder_of)[:3])}"
     return against[0] if against else None
+
+
+def _rows(table: Path) -> list[list[str]]:
+    """Of a table, its header first; of a JSON as COCO has it, the files' names and their categories."""
+    if table.suffix.lower() == ".json":
+        return _categories(table)
+    data = table.read_bytes()[:MOST]
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
+    try:
+        return list(csv.reader(StringIO(text), delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
+    except csv.Error:
+        return []
+
+
+def _categories(table: Path) -> list[list[str]]:
+    if table.stat().st_size > MOST_OF_JSON:
+        return []
+    try:
+        content = json.loads(table.read_bytes())
+        files = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        labels = [(files[one["image_id"]], str(one["category_id"])) for one in content["annotations"]]
+    except (ValueError, KeyError, TypeError):  # of another kind
+        return []
+    return [["file_name", "category_id"], *([Path(file).name, label] for file, label in labels)]
 
 
 def _some(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Folders of one's own: taken as what they are, or refused with what was seen."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -160,6 +161,44 @@ def test_a_table_that_says_what_the_folders_say_does_no_harm(text, tmp_path, cap
     (tmp_path / "labels.csv").write_text(text)
     assert len(data_of(tmp_path).records()[0]) == 8
     assert "labels.csv is not read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.csv", "patient_id,image_id,cancer\na,0,1\nb,1,0\n"),  # the folders are patients
+        ("metadata.json", '{"images": [{"id": 1, "file_name": "x/a/0.png"}, {"id": 2, "file_name": "x/b/1.png"}], '
+         '"annotations": [{"image_id": 1, "category_id": 7}, {"image_id": 2, "category_id": 7}]}'),
+    ],
+)  # fmt: skip
+def test_folders_that_are_something_else_than_the_classes_of_a_table_are_refused(name, text, tmp_path):
+    for folder, number in (("a", 0), ("b", 1)):
+        lay(tmp_path, folder)
+        for picture in (tmp_path / folder).iterdir():
+            if picture.name != f"{number}.png":
+                picture.unlink()
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PodiumError, match=f"{name} says of pictures"):
+        data_of(tmp_path).records()
+
+
+def test_a_coco_like_table_that_says_what_the_folders_say_does_no_harm(tmp_path):
+    lay(tmp_path, "train/a", "train/b")
+    pictures = sorted((tmp_path / "train").rglob("*.png"))
+    for number, picture in enumerate(pictures):  # names that say which picture it is
+        picture.rename(picture.with_name(f"{picture.parent.name}{number}.png"))
+    files = sorted((tmp_path / "train").rglob("*.png"))
+    images = [{"id": number, "file_name": f"train/{file.name}"} for number, file in enumerate(files)]
+    labels = [{"image_id": number, "category_id": file.parent.name} for number, file in enumerate(files)]
+    (tmp_path / "train" / "metadata.json").write_text(json.dumps({"images": images, "annotations": labels}))
+    assert len(data_of(tmp_path).records()[0]) == 8
+
+
+def test_one_folder_of_a_classs_name_is_no_labelled_test_part(tmp_path):
+    lay(tmp_path, "train/000", "train/001", "train/002", "test/000")
+    data = data_of(tmp_path)
+    assert "part" not in data.records()[0] and len(data.test_records()) == 4
+    assert not data.layout.labelled
 
 
 def test_a_class_folder_that_must_not_be_read_is_named(tmp_path, monkeypatch):
