@@ -1,4 +1,4 @@
-"""Parts of the configuration become objects."""
+"""Components of the configuration become objects."""
 
 import inspect
 from collections.abc import Mapping
@@ -14,30 +14,31 @@ from common.trust import names, resolve
 OPTIONS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # keys that are Hydra's
 
 
-def build(part: Mapping[str, Any], kind: str = "part", /, **injected: Any) -> Any:
-    """Call a part's `_target_` with its own keys and with what the caller knows.
+def build(component: Mapping[str, Any], kind: str = "component", /, **injected: Any) -> Any:
+    """Call a component's `_target_` with its own keys and with what the caller knows.
 
-    The values are handed over as they are: text stays text, whatever it holds, and whoever takes nested parts builds
-    them. With `_partial_: true`, which only what is trusted may have, returns a function that waits for more arguments.
+    The values are handed over as they are: text stays text, whatever it holds, and whoever takes nested components
+    builds them. With `_partial_: true`, which only what is trusted may have, returns a function that waits for more
+    arguments.
 
     kind: what the caller takes, see common/trust.py.
 
     Raises PodiumError for a target that may not be named here, and for arguments that it does not take.
     """
-    if OmegaConf.is_config(part):
-        part = OmegaConf.to_container(part, resolve=True)  # type: ignore[assignment]
-    if not isinstance(part, Mapping) or "_target_" not in part:
-        raise PodiumError(f"{kind}: expected a part with _target_, got {part!r}")
-    target = resolve(part["_target_"], kind)
-    own = {str(key): value for key, value in part.items() if key not in OPTIONS}
+    if OmegaConf.is_config(component):
+        component = OmegaConf.to_container(component, resolve=True)  # type: ignore[assignment]
+    if not isinstance(component, Mapping) or "_target_" not in component:
+        raise PodiumError(f"{kind}: expected a component with _target_, got {component!r}")
+    target = resolve(component["_target_"], kind)
+    own = {str(key): value for key, value in component.items() if key not in OPTIONS}
     named = deepcopy(own) | injected
-    by_place = part.get("_args_") or []
-    if part.get("_partial_") and part["_target_"] in names():
+    by_place = component.get("_args_") or []
+    if component.get("_partial_") and component["_target_"] in names():
         return partial(target, *by_place, **named)
     try:
         inspect.signature(target).bind(*by_place, **named)
     except TypeError as error:
-        raise PodiumError(f"{part['_target_']}: {error}") from None
+        raise PodiumError(f"{component['_target_']}: {error}") from None
     except ValueError:  # compiled: its signature is not known
         pass
     return target(*by_place, **named)

@@ -1,4 +1,4 @@
-"""Are the parts what they should be? Compared with the code they name, which is imported.
+"""Are the components what they should be? Compared with the code they name, which is imported.
 
 Every `_target_` must exist, take the arguments that the configuration gives it, and be given those it
 requires, with values that fit simple annotations (numbers, text, lists, `Literal`, …).
@@ -16,7 +16,7 @@ from common.config.signature import EMPTY, NotFound, Opaque, Signature, accepts,
 from common.errors import PodiumError
 from common.renamed import current_target
 
-# What Podium itself passes to a part, besides what the configuration says. `x.*`: to every part in x.
+# What Podium itself passes to a component, besides what the configuration says. `x.*`: to every component in x.
 PASSED: dict[str, tuple[str, ...]] = {
     "data": ("seed", "views", "folder", "folds", "fold", "taught", "cleaned", "packs", "copies_folder"),
     "module": ("model", "loss", "optimizer", "schedule", "class_names", "preprocessing", "levels", "seed"),
@@ -27,7 +27,7 @@ PASSED: dict[str, tuple[str, ...]] = {
 }
 # What Podium fills in where the configuration leaves it out or says null.
 FILLED_IN = {"data": ("root", "sample"), "callbacks.soft_labels": ("path",)}
-# Podium's own functions between part and target: their optional arguments are keys of the part too.
+# Podium's own functions between component and target: their optional arguments are keys of the component too.
 BUILDERS = {
     "optimizer": (
         "common.model.optimizers.parameter_groups",
@@ -48,30 +48,30 @@ def check(
     passed: Mapping[str, tuple[str, ...]] = PASSED,
     where: str = "",
 ) -> None:
-    """Raise one PodiumError with a line for each mistake in the configuration's parts.
+    """Raise one PodiumError with a line for each mistake in the configuration's components.
 
     Args:
-        config: a composed configuration, or any nested dictionary of parts.
+        config: a composed configuration, or any nested dictionary of components.
         sources: for messages, where keys were set: key -> file or "command line".
-        passed: the arguments that the caller passes to the part at a key.
+        passed: the arguments that the caller passes to the component at a key.
         where: put before each message.
     """
     whole: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
     values = {key: value for key, value in whole.items() if key != "stages"}  # each is checked by itself
     problems = []
-    for key, near in half_parts(values):
+    for key, near in half_components(values):
         problems.append(
             f"{where}{said_by(key, sources or {})}there is no {key}{near}; a new one needs its _target_"
         )
-    for at, part in parts(values):
+    for at, component in components(values):
         given = passed.get(at) or passed.get(f"{at.rpartition('.')[0]}.*", ())
-        for key, problem in part_problems(at, part, given):
+        for key, problem in component_problems(at, component, given):
             problems.append(f"{where}{said_by(key, sources or {})}{problem}")
     if problems:
         raise PodiumError("\n".join(problems))
 
 
-def parts(node: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def components(node: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """All nodes with a `_target_`, at any depth, with their keys; a list's items are numbered from 0."""
     if isinstance(node, Mapping):
         if "_target_" in node:
@@ -80,11 +80,11 @@ def parts(node: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     else:
         items = enumerate(node) if isinstance(node, list) else iter(())
     for name, child in items:
-        yield from parts(child, f"{at}.{name}" if at else str(name))
+        yield from components(child, f"{at}.{name}" if at else str(name))
 
 
-def half_parts(node: Any, at: str = "", inside: bool = False) -> Iterator[tuple[str, str]]:
-    """Dictionaries without `_target_` among the named parts that a part takes, such as misspelt views of TTA.
+def half_components(node: Any, at: str = "", inside: bool = False) -> Iterator[tuple[str, str]]:
+    """Dictionaries without `_target_` among the named components that a component takes, such as misspelt views of TTA.
 
     Yields (key, suggestion of another name among them).
     """
@@ -97,14 +97,14 @@ def half_parts(node: Any, at: str = "", inside: bool = False) -> Iterator[tuple[
         for name in named.keys() - whole:
             yield f"{at}.{name}", suggest(name, whole)
     for name, child in named.items():
-        yield from half_parts(child, f"{at}.{name}" if at else str(name), inside)
+        yield from half_components(child, f"{at}.{name}" if at else str(name), inside)
 
 
-def part_problems(
-    at: str, part: Mapping[str, Any], passed: tuple[str, ...] = ()
+def component_problems(
+    at: str, component: Mapping[str, Any], passed: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with one part: (key, message that names the key)."""
-    target, its_key = part["_target_"], f"{at}._target_"
+    """What is wrong with one component: (key, message that names the key)."""
+    target, its_key = component["_target_"], f"{at}._target_"
     if not isinstance(target, str) or "." not in target:
         yield its_key, f"{its_key} must be a dotted path such as package.module.Name, got {show(target)}"
         return
@@ -124,7 +124,7 @@ def part_problems(
     needed = NEEDS.get(target)
     if needed and PathFinder.find_spec(needed) is None:
         yield at, f"{at} needs the package {needed}, which is not installed: pip install {needed}"
-    for name, value in part.items():
+    for name, value in component.items():
         if name not in HYDRA_KEYS and not (value is None and name in FILLED_IN.get(at, ())):
             problem = _argument_problem(f"{at}.{name}", name, value, known, target, passed)
             if problem:
@@ -132,10 +132,10 @@ def part_problems(
     refused = [name for name in passed if name not in known.parameters and not known.open]
     if refused:
         yield its_key, f"{its_key}={target} does not take {', '.join(refused)}, which Podium passes"
-    if "_args_" in part or part.get("_partial_"):
+    if "_args_" in component or component.get("_partial_"):
         return
     for name, parameter in known.parameters.items():
-        if parameter.required and name not in (*part, *passed, *FILLED_IN.get(at, ())):
+        if parameter.required and name not in (*component, *passed, *FILLED_IN.get(at, ())):
             wanted = f" ({describe(parameter.annotation)})" if parameter.annotation is not EMPTY else ""
             yield at, f"{at}.{name} is missing: {target} requires it{wanted}"
 

@@ -4,10 +4,10 @@ Layers, each above the one before: conf/train.yaml with the chosen group files, 
 the competition's file, the experiments' files, the command line. Any of them may choose an option of a group; the
 highest layer wins.
 
-What a layer says about a group's part belongs to the option that is chosen there. If a higher layer chooses an
-option, the same one or another, those values go with the old part (*the swap rule*): after `loss=focal` no parameter
-is left that a recipe meant for another loss, and none of its own for focal. (Plain Hydra keeps it.) How values merge:
-see `merge`.
+What a layer says about a group's component belongs to the option that is chosen there. If a higher layer chooses an
+option, the same one or another, those values go with the old component (*the swap rule*): after `loss=focal` no
+parameter is left that a recipe meant for another loss, and none of its own for focal. (Plain Hydra keeps it.) How
+values merge: see `merge`.
 
 Each stage is composed from the same layers and its own recipe, which lies above the layer that holds it: one in a
 file below the command line, so that `trainer=smoke` is for all stages.
@@ -35,16 +35,14 @@ from common.config.layers import CLI, Layer, SearchPath, read_yaml, search_path,
 from common.config.merge import Merged, leaves
 from common.config.nearest import listed, show, suggest
 from common.config.own import ASSUMED, Facts, own_layers
-from common.config.schema import SHELVES, Root
+from common.config.schema import NAMED_COMPONENTS, Root
 from common.config.typed import typed
 from common.config.weights import demanded
 from common.errors import PodiumError
 
-Choices = dict[str, str | None]  # group -> option; None: the group's part is null
+Choices = dict[str, str | None]  # group -> option; None: the group's component is null
 
-PRESET = (
-    "trainer"  # no part: its option's values count as those of the layer that chose it, and are not swapped
-)
+PRESET = "trainer"  # no component: its option's values count as those of the layer that chose it, and are not swapped
 
 
 LAYERS = {"competition", "experiment", "sweep"}  # folders that Hydra does not read
@@ -136,24 +134,26 @@ def compose_layers(path: SearchPath, layers: Sequence[Layer], facts: Facts = ASS
         stage.recipe = command_line.escape(_changed(base.config, stages[name].config))
     if not stages:
         _settle_soft_labels("train", None, base.config, alone=True)
-    parts = stages.values() or [base]
-    return Composed(base.config, base.sources, stages, frozenset().union(*(part.open for part in parts)))
+    components = stages.values() or [base]
+    return Composed(
+        base.config, base.sources, stages, frozenset().union(*(component.open for component in components))
+    )
 
 
 def _settle_soft_labels(name: str, teacher: str | None, config: DictConfig, alone: bool = False) -> None:
     """A table, a teacher or neither: said for all stages, SoftLabels is for those that have a teacher."""
-    part = config.callbacks.get("soft_labels")
-    if teacher is None and part is not None and part.get("path") is None:
+    component = config.callbacks.get("soft_labels")
+    if teacher is None and component is not None and component.get("path") is None:
         if alone:
             raise PodiumError(
                 "callbacks.soft_labels.path: name a table, or set stages.<name>.soft_labels_from"
             )
         config.callbacks["soft_labels"] = None
-    elif teacher is not None and part is None:
+    elif teacher is not None and component is None:
         raise PodiumError(
             f"stages.{name}.soft_labels_from needs callbacks.soft_labels, which is null: set both to null"
         )
-    elif teacher is not None and part.get("path") is not None:
+    elif teacher is not None and component.get("path") is not None:
         raise PodiumError(
             f"callbacks.soft_labels.path and stages.{name}.soft_labels_from: give one of the two"
         )
@@ -229,9 +229,9 @@ def _compose(path: SearchPath, layers: Sequence[Layer], facts: Facts) -> Compose
     }  # null: off
     for key, wanted in demanded(merged.values).items():
         section, name = key.split(".")
-        part = merged.values.get(section)
-        if isinstance(part, dict) and part.get(name) is None:
-            part[name], merged.sources[key] = wanted, "the pretrained weights"
+        component = merged.values.get(section)
+        if isinstance(component, dict) and component.get(name) is None:
+            component[name], merged.sources[key] = wanted, "the pretrained weights"
     merged.values["choices"] = {group: option for group, option in final.items() if option is not None}
     return Composed(typed(merged.values, sources=merged.sources), merged.sources, open=still_open)
 
@@ -285,10 +285,10 @@ def _command_line(overrides: Sequence[str], groups: Choices) -> Layer:
     for word in command_line.parse(overrides):
         if word.key in groups and not word.delete and not isinstance(word.value, dict):
             choices[word.key] = str(word.value) if isinstance(word.value, str) else word.value
-        elif word.key in SHELVES and not isinstance(word.value, dict):
+        elif word.key in NAMED_COMPONENTS and not isinstance(word.value, dict):
             on, off = f"{word.key}.<name>={{}}", f"{word.key}.<name>=null"
             raise PodiumError(
-                f"{word.key} holds named parts: {on} switches one on, {off} off; got {show(word.value)}"
+                f"{word.key} holds named components: {on} switches one on, {off} off; got {show(word.value)}"
             )
         else:
             others.append(word)

@@ -40,7 +40,7 @@ def explain(
     first = re.sub(r"^In '[^']+': ", "", str(error).splitlines()[0]) if str(error) else type(error).__name__
     if isinstance(error, InterpolationKeyError) and (source := re.search(r"'([^']+)' not found", first)):
         return PodiumError(
-            f"{where}{key} is taken from {source[1]}, which is not there: choose parts that belong together, "
+            f"{where}{key} is taken from {source[1]}, which is not there: choose components that belong together, "
             f"or give {key} itself"
         )
     if isinstance(error, InterpolationResolutionError):

@@ -2,10 +2,10 @@
 
 Dictionaries merge key by key; lists and single values replace what is below. Three rules go beyond that:
 
-- *Another target, another part.* A file that gives a part another `_target_` replaces the part whole.
+- *Another target, another component.* A file that gives a component another `_target_` replaces the component whole.
 - *Bounds.* `trainer.max_epochs`, `max_steps` and `max_time` are alternatives: a layer that sets one of them
   lifts those that layers below it set.
-- *Shelves.* `callbacks`, `logger` and `views.batch` hold named parts. Values for one that is off switch it
+- *Named components.* `callbacks`, `logger` and `views.batch` hold them by name. Values for one that is off switch it
   on, with the defaults of its own file (`callbacks.ohem.keep=0.5`: conf/callbacks/ohem.yaml); `{}` switches
   it on as it is there, null switches it off.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from common.config.layers import CLI, Layer, SearchPath
 from common.config.nearest import listed, suggest
 from common.config.overrides import Sign
-from common.config.schema import BOUNDS, SHELVES
+from common.config.schema import BOUNDS, NAMED_COMPONENTS
 from common.errors import PodiumError
 
 WHOLE = ("best",)  # dictionaries whose order counts: a layer that sets one replaces it
@@ -57,7 +57,7 @@ class Merged:
             else:
                 if not isinstance(old, dict) or (source != CLI and _is_another(value, old)):
                     self.sources[key] = source
-                    old = self._shelf_default(key, value, source, below) if at in SHELVES else {}
+                    old = self._named_default(key, value, source, below) if at in NAMED_COMPONENTS else {}
                 below[name] = old
                 self._merge(old, value, source, key)
 
@@ -70,21 +70,21 @@ class Merged:
             self._merge(item, {index: value}, CLI, at)
             old[int(index)] = item[index]
 
-    def _shelf_default(
-        self, key: str, value: dict[str, Any], source: str, parts: Mapping[str, Any]
+    def _named_default(
+        self, key: str, value: dict[str, Any], source: str, components: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The part in the shelf's own file for this name; nothing if the value is a part of another kind.
+        """The component in the file of its own name; nothing if the value is a component of another kind.
 
-        parts: what the shelf holds so far.
+        components: what stands there so far.
         """
-        shelf, name = key.rpartition(".")[::2]
-        folder = shelf.replace(".", "/")
+        place, name = key.rpartition(".")[::2]
+        folder = place.replace(".", "/")
         if self.path.find(folder, name) is None:
             if "_target_" in value:
                 return {}
-            options = sorted({*self.path.options(folder), *parts})
+            options = sorted({*self.path.options(folder), *components})
             near = suggest(name, options)
-            raise PodiumError(f"{source}: there is no {key}{near}; {shelf} has {listed(options)}")
+            raise PodiumError(f"{source}: there is no {key}{near}; {place} has {listed(options)}")
         default = Merged(self.path)
         layers = self.path.layers(folder, name)
         for layer in layers:
@@ -104,5 +104,5 @@ def leaves(values: Mapping[str, Any], at: str = "") -> Iterator[str]:
             yield f"{at}{name}"
 
 
-def _is_another(part: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    return "_target_" in part and part["_target_"] != old.get("_target_")
+def _is_another(component: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    return "_target_" in component and component["_target_"] != old.get("_target_")

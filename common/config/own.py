@@ -86,5 +86,7 @@ def _names_views(layers: Sequence[Layer]) -> bool:
     if any("views" in layer.choices or _last([layer], "views", "image") for layer in layers):
         return True
     batches = [_last([layer], "views", "batch") for layer in layers]
-    parts = [part for batch in batches if isinstance(batch, Mapping) for part in batch.values()]
-    return any(isinstance(part, Mapping) and "_target_" in part for part in parts)
+    components = [
+        component for batch in batches if isinstance(batch, Mapping) for component in batch.values()
+    ]
+    return any(isinstance(component, Mapping) and "_target_" in component for component in components)

@@ -1,7 +1,7 @@
 """The typed root of every training configuration: which keys there are, what they mean and what they may be.
 
-A *part* is a node with a `_target_` (dotted path of a class or function) and that target's keyword arguments.
-Parts are plain dictionaries here; `common.config.check` compares them with the signature of their target.
+A *component* is a node with a `_target_` (dotted path of a class or function) and that target's keyword arguments.
+Components are plain dictionaries here; `common.config.check` compares them with the signature of their target.
 """
 
 import re
@@ -16,7 +16,11 @@ from common.config.nearest import show, suggest
 from common.errors import PodiumError
 
 BOUNDS = ("max_epochs", "max_steps", "max_time")  # alternatives: setting one lifts those set below it
-SHELVES = ("callbacks", "logger", "views.batch")  # dictionaries of named parts; null switches one off
+NAMED_COMPONENTS = (
+    "callbacks",
+    "logger",
+    "views.batch",
+)  # dictionaries of named components; null switches one off
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PRECISIONS = ("32-true", "32", "16-mixed", "bf16-mixed", "64-true", "64")
@@ -115,7 +119,7 @@ class Views:
 
     # imgaug steps, in order, for one uint8 image in the workers: see common/data/augmentation/image_views.py
     image: list[Any] = field(default_factory=list)
-    # name -> part or null, in order, for a batch on the device: see common/data/augmentation/batch_views.py
+    # name -> component or null, in order, for a batch on the device: see common/data/augmentation/batch_views.py
     batch: dict[str, Any] = field(default_factory=dict)
 
 
@@ -146,7 +150,7 @@ class Page:
 class Stage:
     """One wave of jobs: a job for each fold, or a single one, with its own changes to the common recipe."""
 
-    folds: int | None = None  # >= 2: each is validated once; null: one job, validated on the part data.valid
+    folds: int | None = None  # >= 2: each is validated once; null: one job, validated on the split data.valid
     init_from: str | None = (
         None  # where weights start: an earlier stage (same fold), a run folder, a checkpoint
     )
@@ -178,25 +182,25 @@ class Root:
 
     stages: dict[str, Stage] = field(default_factory=dict)  # in their order; {}: one, «train», without folds
     on_failure: str = "continue"  # continue: with the jobs that do not need the one that failed | stop
-    # part: where the jobs of a stage run
+    # component: where the jobs of a stage run
     launcher: dict[str, Any] = field(
         default_factory=lambda: {"_target_": "common.train.launch.launchers.Serial"}
     )
 
-    data: dict[str, Any] = field(default_factory=dict)  # part: a LightningDataModule
-    module: dict[str, Any] = field(default_factory=dict)  # part: a LightningModule
-    model: dict[str, Any] = field(default_factory=dict)  # part: an nn.Module, images -> logits
-    loss: dict[str, Any] = field(default_factory=dict)  # part: an nn.Module, one value per sample
-    optimizer: dict[str, Any] = field(default_factory=dict)  # part: a torch.optim.Optimizer
-    schedule: dict[str, Any] | None = None  # part: a learning-rate schedule; null: constant
+    data: dict[str, Any] = field(default_factory=dict)  # component: a LightningDataModule
+    module: dict[str, Any] = field(default_factory=dict)  # component: a LightningModule
+    model: dict[str, Any] = field(default_factory=dict)  # component: an nn.Module, images -> logits
+    loss: dict[str, Any] = field(default_factory=dict)  # component: an nn.Module, one value per sample
+    optimizer: dict[str, Any] = field(default_factory=dict)  # component: a torch.optim.Optimizer
+    schedule: dict[str, Any] | None = None  # component: a learning-rate schedule; null: constant
     views: Views = field(default_factory=Views)
 
-    submission: dict[str, Any] = field(default_factory=dict)  # part: writes and checks a contest's file
-    # part: the competition's own way to be asked over HTTP, see common/serve/contract.py; null: it has none
+    submission: dict[str, Any] = field(default_factory=dict)  # component: writes and checks a contest's file
+    # component: the competition's own way to be asked over HTTP, see common/serve/contract.py; null: it has none
     service: dict[str, Any] | None = None
     page: Page = field(default_factory=Page)
-    callbacks: dict[str, Any] = field(default_factory=dict)  # name -> part or null
-    logger: dict[str, Any] = field(default_factory=dict)  # name -> part or null, besides history.csv
+    callbacks: dict[str, Any] = field(default_factory=dict)  # name -> component or null
+    logger: dict[str, Any] = field(default_factory=dict)  # name -> component or null, besides history.csv
     # metric -> max | min; the first one chooses best.ckpt
     best: dict[str, str] = field(default_factory=lambda: {"valid_top1": "max"})
     trainer: Trainer = field(default_factory=Trainer)
@@ -210,16 +214,20 @@ class Root:
             raise PodiumError("training has no end: set one of trainer.max_epochs, max_steps or max_time")
         for name in ("data", "module", "model", "loss", "optimizer", "launcher"):
             if "_target_" not in getattr(self, name):
-                raise PodiumError(f"{name} must be a part with _target_, got {show(getattr(self, name))}")
+                raise PodiumError(
+                    f"{name} must be a component with _target_, got {show(getattr(self, name))}"
+                )
         if not self.best:
             raise PodiumError("best must name at least one metric, such as {valid_top1: max}; got {}")
         for metric, direction in self.best.items():
             one_of(f"best.{metric}", direction, DIRECTIONS)
-        for shelf, named in zip(SHELVES, (self.callbacks, self.logger, self.views.batch), strict=True):
-            for name, part in named.items():
-                if part is not None and not (isinstance(part, dict) and "_target_" in part):
+        for place, named in zip(
+            NAMED_COMPONENTS, (self.callbacks, self.logger, self.views.batch), strict=True
+        ):
+            for name, component in named.items():
+                if component is not None and not (isinstance(component, dict) and "_target_" in component):
                     raise PodiumError(
-                        f"{shelf}.{name} must be null or a part with _target_, got {show(part)}"
+                        f"{place}.{name} must be null or a component with _target_, got {show(component)}"
                     )
 
 

@@ -10,10 +10,10 @@ from common.config.nearest import show
 from common.errors import PodiumError
 
 
-def _with_target(part: dict[str, Any]) -> dict[str, Any]:
-    if "_target_" not in part:
-        raise ValueError("a part needs its _target_")
-    return part
+def _with_target(component: dict[str, Any]) -> dict[str, Any]:
+    if "_target_" not in component:
+        raise ValueError("a component needs its _target_")
+    return component
 
 
 Part = Annotated[dict[str, Any], AfterValidator(_with_target)]

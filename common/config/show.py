@@ -6,19 +6,23 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def plan(config: DictConfig) -> str:
-    """Competition, experiments, and each part's option and target as comments; then the resolved YAML."""
+    """Competition, experiments, and each component's option and target as comments; then the resolved YAML."""
     values: Any = OmegaConf.to_container(config, resolve=True)
     rows = [
         ("competition", values["competition"], ""),
         ("experiment", ", ".join(values["experiment"]) or "none", ""),
     ]
-    for part in ("data", "module"):
-        rows.append((part, "", values[part]["_target_"]))
+    for component in ("data", "module"):
+        rows.append((component, "", values[component]["_target_"]))
     for group, option in values["choices"].items():
         rows.append((group, option, values[group].get("_target_", "")))
-    for shelf, parts in (("callbacks", values["callbacks"]), ("logger", values["logger"])):
+    for place, components in (("callbacks", values["callbacks"]), ("logger", values["logger"])):
         rows.append(
-            (shelf, ", ".join(name for name, part in parts.items() if part is not None) or "none", "")
+            (
+                place,
+                ", ".join(name for name, component in components.items() if component is not None) or "none",
+                "",
+            )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     head = "".join(

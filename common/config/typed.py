@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from common.config.check import PASSED, parts
+from common.config.check import PASSED, components
 from common.config.explain import explain, said_by
 from common.config.nearest import show
 from common.config.overrides import escape
@@ -48,15 +48,20 @@ def typed(
 
 
 def _written(values: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of the parts in these values."""
-    return [f"{at}.{name}" for at, part in parts(values) for name in part if not name.startswith("_")]
+    """Dotted keys of the components in these values."""
+    return [
+        f"{at}.{name}"
+        for at, component in components(values)
+        for name in component
+        if not name.startswith("_")
+    ]
 
 
 def _taken(values: Mapping[str, Any]) -> Iterator[str]:
     """Dotted keys of the arguments that their targets take, which are imported."""
-    for at, part in parts(values):
+    for at, component in components(values):
         with suppress(NotFound, Opaque, SyntaxError):
-            names = signature(str(part["_target_"])).parameters
+            names = signature(str(component["_target_"])).parameters
             yield from (f"{at}.{name}" for name in names if name not in PASSED.get(at, ()))
 
 

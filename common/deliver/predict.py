@@ -94,7 +94,7 @@ def predict(options: Predict) -> Path | None:
     home = run if run.is_dir() else run.parent
     with reading(run / "config.yaml" if run.is_dir() else run):
         if "_target_" not in config["submission"]:
-            raise PodiumError(f"submission must be a part with _target_, got {config['submission']}")
+            raise PodiumError(f"submission must be a component with _target_, got {config['submission']}")
         submission: Submission = build(config["submission"], "submission")
     ids, paths = _pictures(config, run, submission, options.input)
     bad: list[ImageError] = []

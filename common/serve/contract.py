@@ -29,5 +29,5 @@ class Contract(Protocol):
 def contract_of(part: dict[str, Any] | None) -> Contract | None:
     """The contract that a configuration names under `service`, if it names one."""
     if part and "_target_" not in part:
-        raise PodiumError(f"service must be a part with _target_, got {part}")
+        raise PodiumError(f"service must be a component with _target_, got {part}")
     return build(part, "service") if part else None

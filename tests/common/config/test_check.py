@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from common.config.check import PASSED, check, half_parts, part_problems, parts
+from common.config.check import PASSED, check, component_problems, components, half_components
 from common.config.configure import configure
 from common.config.layers import CLI, Layer, read_yaml, search_path
 from common.config.merge import Merged
@@ -108,9 +108,9 @@ def mistakes(*words: str) -> list[str]:
 def test_a_misspelt_view_is_named() -> None:
     views = {"left": {"_target_": "paper.parts.Flip", "p": 1}, "none": None}
     values = {"callbacks": {"tta": {"_target_": "paper.parts.TTA", "views": views | {"lefft": {"p": 1}}}}}
-    assert list(half_parts(values)) == [("callbacks.tta.views.lefft", " (did you mean left?)")]
+    assert list(half_components(values)) == [("callbacks.tta.views.lefft", " (did you mean left?)")]
     whole = {"callbacks": {"tta": {"_target_": "paper.parts.TTA", "views": views, "weights": {"left": 1}}}}
-    assert list(half_parts(whole)) == []
+    assert list(half_components(whole)) == []
 
 
 def test_a_right_configuration_passes() -> None:
@@ -176,7 +176,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_stand(conf: Conf) -> None
 
 def test_parts_are_found_at_any_depth() -> None:
     tree = {"a": {"_target_": "x.A", "b": [{"c": {"_target_": "x.C"}}]}, "d": None, "e": 3}
-    assert [at for at, _ in parts(tree)] == ["a", "a.b.0.c"]
+    assert [at for at, _ in components(tree)] == ["a", "a.b.0.c"]
 
 
 def test_a_syntax_error_in_the_code_is_named(tmp_path: Path) -> None:
@@ -255,5 +255,5 @@ def test_every_named_part_that_ships_fits_the_code() -> None:
                 for key, value in read_yaml(file).items()
             }
             key = f"{shelf.replace('/', '.')}.{name}"
-            problems = [text for _, text in part_problems(key, given, PASSED.get(f"{shelf}.*", ()))]
+            problems = [text for _, text in component_problems(key, given, PASSED.get(f"{shelf}.*", ()))]
             assert not problems or "needs the package" in problems[0], file

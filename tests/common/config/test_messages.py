@@ -56,7 +56,7 @@ def mistakes(conf: Conf) -> Conf:
         ("experiment=deep", "conf/experiment/typo.yaml: there is no key trainer.max_epoch; did you mean trainer.max_epochs?"),
         ("callbacks.ohme.keep=0.5", "command line: there is no callbacks.ohme (did you mean ohem?); callbacks has "),
         ("experiment=name", "conf/experiment/name.yaml: there is no callbacks.ohme (did you mean ohem?); callbacks has "),
-        ("callbacks=ohem", 'callbacks holds named parts: callbacks.<name>={} switches one on, callbacks.<name>=null off; got "ohem"'),
+        ("callbacks=ohem", 'callbacks holds named components: callbacks.<name>={} switches one on, callbacks.<name>=null off; got "ohem"'),
         ("~data.sise", "~data.sise: there is no such key (did you mean size?)"),
         ("views.image.3.p=1", "views.image.3: views.image is a list of 0 items, numbered from 0"),
         # types and ranges
@@ -72,9 +72,9 @@ def mistakes(conf: Conf) -> Conf:
         ("experiment=range", "conf/experiment/range.yaml: trainer.max_time must be days:hours:minutes:seconds such as"),
         ("trainer.accelerator=cpuu", 'command line: trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, tpu; got "cpuu" (did you mean cpu?)'),
         ("best.valid_top1=mx", 'command line: best.valid_top1 must be one of max, min; got "mx" (did you mean max?)'),
-        ("callbacks.ohem=3", "command line: callbacks.ohem must be null or a part with _target_, got 3"),
+        ("callbacks.ohem=3", "command line: callbacks.ohem must be null or a component with _target_, got 3"),
         ("data.root=???", "no value for data.root: give data.root=… or set it in a configuration file"),
-        ("run_dir=${nope}", "command line: run_dir is taken from nope, which is not there: choose parts that belong together, or give run_dir itself"),
+        ("run_dir=${nope}", "command line: run_dir is taken from nope, which is not there: choose components that belong together, or give run_dir itself"),
         ("seed=${oc.env:PODIUM_NO_SUCH_VARIABLE}", "command line: seed: "),
         # files that are no YAML
         ("experiment=broken", "conf/experiment/broken.yaml line 2, column 5: expected ',' or '}', but got ':'"),

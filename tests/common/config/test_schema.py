@@ -59,7 +59,7 @@ def test_ranges_are_checked_whenever_a_configuration_is_typed() -> None:
 
 def test_every_part_that_training_needs_must_be_there() -> None:
     for name in ("data", "module", "model", "loss", "optimizer"):
-        with pytest.raises(PodiumError, match=f"{name} must be a part with _target_"):
+        with pytest.raises(PodiumError, match=f"{name} must be a component with _target_"):
             typed({**LEAST, "trainer": {"max_epochs": 1}, name: {}})
 
 

@@ -48,5 +48,5 @@ def test_the_configuration_names_it(toy):
     assert toy()["service"] is None
     assert toy(f"+service._target_={PART['_target_']}")["service"] == {"_target_": PART["_target_"]}
     assert contract_of(None) is None
-    with pytest.raises(PodiumError, match="service must be a part"):
+    with pytest.raises(PodiumError, match="service must be a component"):
         contract_of({"sign": "!"})
