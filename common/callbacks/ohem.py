@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from common.errors import PodiumError
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 
 class OHEM(pl.Callback):
@@ -35,13 +35,13 @@ class OHEM(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.trainer = trainer
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def reduce(losses: Tensor, excess: Callable[[], Tensor] | None = None) -> Tensor:
             if self.trainer is not None and self.trainer.current_epoch < self.start_epoch:
-                return seams.reduce(losses, excess)
-            return seams.reduce(hardest(losses, self.keep, None if excess is None else excess()))
+                return hooks.reduce(losses, excess)
+            return hooks.reduce(hardest(losses, self.keep, None if excess is None else excess()))
 
-        return replace(seams, reduce=reduce)
+        return replace(hooks, reduce=reduce)
 
 
 def hardest(losses: Tensor, keep: float, excess: Tensor | None = None) -> Tensor:

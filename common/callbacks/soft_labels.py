@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from common.data.predictions import class_count, kept_batches
 from common.errors import PodiumError
-from common.model.step_hooks import Batch, Seams
+from common.model.step_hooks import Batch, StepHooks
 
 
 class SoftLabels(pl.Callback):
@@ -124,15 +124,15 @@ class SoftLabels(pl.Callback):
         )  # the last column takes what stands for no class
         return dense.scatter_(1, classes, kept)[:, :-1]
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def target(batch: Batch) -> Tensor:
             index, device = batch["index"], batch["label"].device
-            hard = F.one_hot(seams.target(batch), self.num_classes).float()
+            hard = F.one_hot(hooks.target(batch), self.num_classes).float()
             taught = self.hard_weight * hard + (1 - self.hard_weight) * self.teacher(index).to(device)
             smoothed = (1 - self.smoothing) * hard + self.smoothing / self.num_classes
             return torch.where(self.known[index.cpu()].to(device)[:, None], taught, smoothed)
 
-        return replace(seams, target=target)
+        return replace(hooks, target=target)
 
 
 def _widened(rows: np.ndarray, width: int, fill: int) -> np.ndarray:

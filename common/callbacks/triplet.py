@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from common.errors import PodiumError
 from common.model.networks.backbone_parts import classifiers_of
 from common.model.precision import at_least_float32, without_autocast
-from common.model.step_hooks import Outputs, Seams
+from common.model.step_hooks import Outputs, StepHooks
 
 
 class Triplet(pl.Callback):
@@ -62,7 +62,7 @@ class Triplet(pl.Callback):
             self.hook.remove()
         self.hook = self.features = None
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def loss(outputs: Outputs, target: Tensor) -> Tensor:
             assert self.features is not None, "the classifier has not been called in this step"
             features, self.features = self.features, None
@@ -71,9 +71,9 @@ class Triplet(pl.Callback):
                 features = at_least_float32(features)
                 pooled = features.flatten(2).mean(-1) if features.ndim > 2 else features
                 triplet = batch_hard(F.normalize(pooled), labels, self.margin)
-            return seams.loss(outputs, target) + self.weight * triplet
+            return hooks.loss(outputs, target) + self.weight * triplet
 
-        return replace(seams, loss=loss)
+        return replace(hooks, loss=loss)
 
 
 def batch_hard(features: Tensor, labels: Tensor, margin: float) -> Tensor:

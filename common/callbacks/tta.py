@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from common.build import build
 from common.errors import PodiumError
 from common.model.networks.backbones import output_shape
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 
 class TTA(pl.Callback):
@@ -49,11 +49,11 @@ class TTA(pl.Callback):
         """How many times as long as one plain pass a prediction takes, by the pixels that the network sees."""
         return sum(getattr(view, "cost", 1.0) for view in self.views.values())
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def predict(images: Tensor) -> Tensor:
-            return torch.stack([seams.predict(view) for _, view in self._seen(images)]).mean(dim=0)
+            return torch.stack([hooks.predict(view) for _, view in self._seen(images)]).mean(dim=0)
 
-        return replace(seams, predict=predict)
+        return replace(hooks, predict=predict)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.before_predicting(pl_module)  # a view that does not fit is said before hours of training

@@ -22,7 +22,7 @@ from common.model.networks.frozen_features import FromFeatures
 from common.model.networks.heads import end_in_float32
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
-from common.model.step_hooks import Batch, Outputs, Seams, compose
+from common.model.step_hooks import Batch, Outputs, StepHooks, compose
 from common.task.hierarchy import as_parents, check_parents, levels_of
 from common.task.level_metrics import LevelMetrics
 from common.task.measures import Measure
@@ -89,7 +89,7 @@ class ImageClassifier(pl.LightningModule):
         self.level_metrics = LevelMetrics(levels_of(self.net, self.parents))
         self.memory_format = torch.contiguous_format
         self.from_features: FromFeatures | None = None  # set while batches hold features in place of images
-        self.seams = self._own_seams()
+        self.step_hooks = self._own_step_hooks()
         self.loss_sum, self.loss_steps = torch.zeros(()), 0  # of the training loss since the epoch began
         self.infinite: set[str] = set()  # constants that are so from the start, such as masks
 
@@ -105,7 +105,7 @@ class ImageClassifier(pl.LightningModule):
             **({"level_sizes": self.level_sizes} if with_levels else {}),
         )
 
-    # The seams ----------------------------------------------------------------------------------------------
+    # The step hooks ----------------------------------------------------------------------------------------------
 
     def measures(self) -> Sequence[Measure]:
         """What this competition is measured by besides, such as its contest's score: it may choose and stop.
@@ -138,16 +138,16 @@ class ImageClassifier(pl.LightningModule):
         self.compose(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def compose(self, callbacks: list[Any]) -> None:
-        """Take the seams of these callbacks; without any, targets are labels, and losses are averaged."""
-        self.seams = compose(self._own_seams(), callbacks)
+        """Take the step hooks of these callbacks; without any, targets are labels, and losses are averaged."""
+        self.step_hooks = compose(self._own_step_hooks(), callbacks)
 
-    def _own_seams(self) -> Seams:
-        return Seams(
+    def _own_step_hooks(self) -> StepHooks:
+        return StepHooks(
             target=self.task.target,
             loss=lambda outputs, target: deferred.losses(self.loss_fn, leaf(outputs), target),
             reduce=lambda losses, excess=None: losses.mean(),
             probabilities=lambda outputs: self.task.probabilities(leaf(outputs)),
-            predict=lambda images: self.seams.probabilities(self(images)),
+            predict=lambda images: self.step_hooks.probabilities(self(images)),
             parents=self.parents,
             floor=lambda outputs, target: least(self.loss_fn, target, leaf(outputs).shape[-1]),
         )
@@ -160,9 +160,11 @@ class ImageClassifier(pl.LightningModule):
         return self.net(normalised.contiguous(memory_format=self.memory_format))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs, target = self._outputs(batch), self.seams.target(batch)
-        losses = self.seams.loss(outputs, target)
-        loss = self.seams.reduce(losses, lambda: losses.detach() - self.seams.floor(outputs, target))
+        outputs, target = self._outputs(batch), self.step_hooks.target(batch)
+        losses = self.step_hooks.loss(outputs, target)
+        loss = self.step_hooks.reduce(
+            losses, lambda: losses.detach() - self.step_hooks.floor(outputs, target)
+        )
         self.loss_sum = self.loss_sum + loss.detach()
         self.loss_steps += 1
         return loss * self._of_group(batch_idx)
@@ -180,26 +182,26 @@ class ImageClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         outputs = self._outputs(batch)
-        probabilities = self.seams.probabilities(outputs)
+        probabilities = self.step_hooks.probabilities(outputs)
         self.metrics.update(probabilities, batch["label"])
         if self.level_metrics.levels:
             self.level_metrics.update(probabilities, outputs, batch["label"])
 
     def predict_scored(self, images: Tensor, labels: Tensor) -> Tensor:
-        """As the seam `predict`, while `level_metrics` counts what the heads above the leaves say in each pass."""
-        seams = self.seams
+        """As the step hook `predict`, while `level_metrics` counts what the heads above the leaves say in each pass."""
+        hooks = self.step_hooks
 
         def counted(outputs: Outputs) -> Tensor:
-            found = seams.probabilities(outputs)
-            self.level_metrics.update(found, outputs, labels)
-            return found
+            probabilities = hooks.probabilities(outputs)
+            self.level_metrics.update(probabilities, outputs, labels)
+            return probabilities
 
         if self.level_metrics.levels:
-            self.seams = replace(seams, probabilities=counted)
+            self.step_hooks = replace(hooks, probabilities=counted)
         try:
-            return seams.predict(images)
+            return hooks.predict(images)
         finally:
-            self.seams = seams
+            self.step_hooks = hooks
 
     def _outputs(self, batch: Batch) -> Outputs:
         """Of the batch's images, or of the features that stand for them."""
@@ -207,7 +209,7 @@ class ImageClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities, float (B, K)."""
-        return self.seams.predict(batch["image"])
+        return self.step_hooks.predict(batch["image"])
 
     # An epoch -----------------------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ def losses(callback, module, share=0.0):
     callback.setup(At(share), module, "fit")
     module.compose([callback])
     with torch.no_grad():
-        return module.seams.loss(module(random_images(3)), torch.tensor([0, 2, 3]))
+        return module.step_hooks.loss(module(random_images(3)), torch.tensor([0, 2, 3]))
 
 
 def test_parents_are_the_modules_unless_they_are_given():
@@ -204,7 +204,7 @@ def test_heads_that_defer_their_logits_train_alike_at_every_level(head, soft):
         module.compose([HierarchicalLoss(weights={"group": 0.5}), OHEM(keep=0.5)])
         wanted = torch.nn.functional.one_hot(target, 4) * 0.8 + 0.05 if soft else target
         batch = {"image": random_images(4, size=32), "label": target}
-        loss = module.seams.reduce(module.seams.loss(module(batch["image"]), wanted))
+        loss = module.step_hooks.reduce(module.step_hooks.loss(module(batch["image"]), wanted))
         loss.backward()
         found.append([loss.detach(), *(parameter.grad for parameter in module.net.parameters())])
     for at_once, deferred in zip(*found, strict=True):

@@ -1,4 +1,4 @@
-"""Mixing against a loop over single pictures, its distributions, and its place among the seams."""
+"""Mixing against a loop over single pictures, its distributions, and its place among the hooks."""
 
 import math
 
@@ -91,10 +91,10 @@ def test_targets_are_mixed_like_the_pictures_and_with_a_teachers_too(tmp_path):
         module.compose(callbacks)
         share = data["own"][:, None]
         expected = share * own + (1 - share) * own[data["partner"]]
-        torch.testing.assert_close(module.seams.target(data), expected)
+        torch.testing.assert_close(module.step_hooks.target(data), expected)
         plain = batch()
         torch.testing.assert_close(
-            module.seams.target(plain).float(), own if teacher in callbacks else plain["label"].float()
+            module.step_hooks.target(plain).float(), own if teacher in callbacks else plain["label"].float()
         )
 
 
@@ -124,7 +124,7 @@ class Look(Callback):
         self.trained, self.validated = [], []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.trained.append(pl_module.seams.target(batch))
+        self.trained.append(pl_module.step_hooks.target(batch))
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.validated.append(set(batch))

@@ -231,10 +231,10 @@ def test_ohem_keeps_what_is_wrong_and_not_what_is_mixed():
     logits = target.clamp_min(0.02).log() + 0.5 * torch.randn(1000, 4, generator=generator)
     module = classifier()
     module.compose([OHEM(keep=0.3)])
-    seams = module.seams
-    losses = seams.loss({"label": logits}, target)
-    loss = seams.reduce(
-        losses.requires_grad_(), lambda: losses.detach() - seams.floor({"label": logits}, target)
+    hooks = module.step_hooks
+    losses = hooks.loss({"label": logits}, target)
+    loss = hooks.reduce(
+        losses.requires_grad_(), lambda: losses.detach() - hooks.floor({"label": logits}, target)
     )
     (gradient,) = torch.autograd.grad(loss, losses)
     kept = gradient > 0
@@ -278,7 +278,7 @@ def test_levels_without_heads_are_refused():
     module = classifier()
     module.compose([HierarchicalLoss({"group": PARENTS})])
     with pytest.raises(PodiumError, match="one head per level"):
-        module.seams.loss(torch.zeros(2, 4), torch.tensor([0, 1]))
+        module.step_hooks.loss(torch.zeros(2, 4), torch.tensor([0, 1]))
 
 
 def test_views_keep_shape_and_a_centred_crop_is_the_centre_enlarged():
