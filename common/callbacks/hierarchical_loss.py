@@ -101,12 +101,12 @@ class HierarchicalLoss(pl.Callback):
         self.names, self.sums, self.steps = levels, self.sums.to(means.device) + means, self.steps + 1
 
     def _check_weights(self, levels: list[str]) -> None:
-        known = [LEAF, *levels]
+        names = [LEAF, *levels]
         for level in self.weights:
-            if level not in known:
+            if level not in names:
                 raise PodiumError(
-                    f"callbacks.hierarchical_loss.weights: unknown level {level}{suggest(level, known)}; "
-                    f"the levels are {', '.join(known)}"
+                    f"callbacks.hierarchical_loss.weights: unknown level {level}{suggest(level, names)}; "
+                    f"the levels are {', '.join(names)}"
                 )
 
 

@@ -25,7 +25,7 @@ class OHEM(pl.Callback):
         start_epoch: until then the whole batch counts, ≥ 0.
     """
 
-    def __init__(self, keep: float = 0.7, start_epoch: int = 0) -> None:
+    def __init__(self, keep: float, start_epoch: int = 0) -> None:
         if not 0 < keep <= 1:
             raise PodiumError(f"callbacks.ohem.keep must be in (0, 1], got {keep}")
         self.keep = keep

@@ -73,17 +73,17 @@ class SoftLabels(pl.Callback):
             )
         self.num_classes = num_classes
         wanted, row_of, count = set(ids), dict[str, int](), 0
-        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for path in self.paths:
             of_wide = class_count(Path(path))
             for frame, classes, kept, others in kept_batches(Path(path), ("id",)):
-                known = kept.shape[1] if others is None else of_wide
-                if known != num_classes:
+                classes_of_table = kept.shape[1] if others is None else of_wide
+                if classes_of_table != num_classes:
                     raise PodiumError(
-                        f"{path}: rows have {known} probabilities, the data set has {num_classes} classes"
+                        f"{path}: rows have {classes_of_table} probabilities, the data set has {num_classes} classes"
                     )
                 mine = [row for row, image in enumerate(frame["id"]) if image in wanted]
-                found.append(
+                pieces.append(
                     self._sharpened(classes[mine], kept[mine], None if others is None else others[mine])
                 )
                 row_of |= zip(frame["id"].iloc[mine], range(count, count + len(mine)), strict=True)
@@ -94,12 +94,12 @@ class SoftLabels(pl.Callback):
             )
         self.row = np.fromiter((row_of.get(image, -1) for image in ids), np.int64, len(ids))
         self.known = torch.from_numpy(self.row >= 0)
-        width = max(kept.shape[1] for _, kept, _ in found)  # tables may keep more or fewer classes
+        width = max(kept.shape[1] for _, kept, _ in pieces)  # tables may keep more or fewer classes
         self.classes, self.kept = (
-            np.concatenate([_widened(piece[part], width, fill) for piece in found])
+            np.concatenate([_widened(piece[part], width, fill) for piece in pieces])
             for part, fill in ((0, num_classes), (1, 0))
         )
-        self.rest = np.concatenate([rest for *_, rest in found])
+        self.rest = np.concatenate([rest for *_, rest in pieces])
 
     def _sharpened(
         self, classes: np.ndarray, kept: np.ndarray, others: np.ndarray | None

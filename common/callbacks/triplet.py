@@ -44,8 +44,8 @@ class Triplet(pl.Callback):
 
     def listen(self, network: nn.Module) -> None:
         """Keep what goes into the classifier while it trains. PodiumError if the network does not name one."""
-        found = classifiers_of(network)
-        if not found:
+        classifiers = classifiers_of(network)
+        if not classifiers:
             raise PodiumError(
                 "callbacks.triplet: the model does not say which part classifies; "
                 "give it a method get_classifier() that returns it"
@@ -55,7 +55,7 @@ class Triplet(pl.Callback):
             if classifier.training:  # where levels have features of their own, those of the leaves
                 self.features = next(iter(inputs[0].values())) if isinstance(inputs[0], dict) else inputs[0]
 
-        self.hook = found[0].register_forward_pre_hook(keep)
+        self.hook = classifiers[0].register_forward_pre_hook(keep)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self.hook is not None:

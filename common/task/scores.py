@@ -197,5 +197,5 @@ def _checked_rows(
     return array, checked
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+def _ratio(part: NDArray[np.int64], total: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(part, total, out=np.full(len(part), np.nan), where=total > 0)

@@ -38,6 +38,6 @@ class AliproductsModule(ImageClassifier):
         by_level = level_scores(label, predicted, probability, self.hparams["levels"])
         if by_level:
             scores["levels"] = by_level
-        for level, found in by_level.items():
-            scores |= {f"{level}_{name}": found[name] for name in ("top1", "gap", "class_accuracy")}
+        for level, of_level in by_level.items():
+            scores |= {f"{level}_{name}": of_level[name] for name in ("top1", "gap", "class_accuracy")}
         return super().extra_scores(table) | scores

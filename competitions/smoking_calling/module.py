@@ -26,6 +26,6 @@ class SmokingCallingModule(ImageClassifier):
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
         """`map`, `average_precision` by class, and `by_source`: see by_source.py."""
-        found = score(table, self.class_names)
+        scores = score(table, self.class_names)
         by_source = score_by_source(table, self.class_names)
-        return {key: found[key] for key in ("map", "average_precision")} | {"by_source": by_source}
+        return {key: scores[key] for key in ("map", "average_precision")} | {"by_source": by_source}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.callbacks.tta import TTA
-from common.callbacks.tta_scales import Pyramid, RandomCrops
+from common.callbacks.tta import TTA, Pyramid, RandomCrops
 from common.config.compose import compose
 from common.deliver.exported import KEYS, Exported
 from common.deliver.graph import PixelsToProbabilities, trace, write_onnx, write_program

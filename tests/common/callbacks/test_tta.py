@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from common.callbacks.tta import TTA, Mirrored, Raw
-from common.callbacks.tta_scales import Pyramid, RandomCrops
+from common.callbacks.tta import TTA, Mirrored, Pyramid, RandomCrops, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from tests.toys import CLASSES, random_images
