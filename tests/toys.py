@@ -92,6 +92,26 @@ class Straight(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes))
 
 
+def classifier(
+    model: str | dict = "tests.toys.TinyNet",
+    size: int = 16,
+    channels: int = 1,
+    loss: str | dict = "common.model.losses.CrossEntropy",
+    kind: type[ImageClassifier] = ImageClassifier,
+    **others,
+) -> ImageClassifier:
+    """A module of `kind`, its weights drawn from seed 0. model, loss: parts, or their targets."""
+    torch.manual_seed(0)
+    parts = {"model": model, "loss": loss, "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}}
+    fit = {"fit": "stretch", "pad_value": 0, "interpolation": "area"}
+    return kind(
+        **{name: {"_target_": part} if isinstance(part, str) else part for name, part in parts.items()},
+        schedule=None,
+        preprocessing={"size": [size, size], "channels": channels, **fit},
+        **{"class_names": CLASSES, **others},
+    )
+
+
 class WithF1(ImageClassifier):
     """A competition that is measured by F1, and by a number of which less is better."""
 

@@ -17,7 +17,6 @@ from common.ensemble import out_of_fold
 from common.ensemble.clean import judgements
 from common.ensemble.selection import outcomes
 from common.errors import PodiumError
-from common.model.classifier import ImageClassifier
 from common.model.networks.backbones import efficientnet, timm_model
 from common.model.networks.heads import ConvHead, DenseHead, LinearHead, end_in_float32
 from common.task.level_metrics import LevelMetrics
@@ -26,6 +25,7 @@ from common.task.metrics import ValidationMetrics
 from common.task.scores import log_loss, score_file, score_rows
 from common.task.single import SingleLabel
 from common.train import run_scores
+from tests import toys
 
 
 def table(classes: int, images: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -175,11 +175,7 @@ def test_heads_end_in_32_bits_so_that_many_classes_do_not_tie(name):
 
 
 def test_a_classifier_ends_so_in_training_and_predicting():
-    module = ImageClassifier(
-        model={"_target_": "tests.toys.TinyNet"}, loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1}, schedule=None, class_names=list(map(str, range(1000))),
-        preprocessing={"size": [16, 16], "channels": 1, "fit": "stretch", "pad_value": 0, "interpolation": "area"},
-    )  # fmt: skip
+    module = toys.classifier(class_names=list(map(str, range(1000))))
     with torch.autocast("cpu", torch.bfloat16):
         assert module(torch.rand(4, 1, 16, 16)).dtype == torch.float32
         assert copy.deepcopy(module)(torch.rand(4, 1, 16, 16)).dtype == torch.float32

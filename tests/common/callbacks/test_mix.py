@@ -15,6 +15,7 @@ from common.data.augmentation.randomness import derive, uniform, view_key
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run.components import make_callbacks, make_data, make_module
+from tests import toys
 from tests.toys import CLASSES
 
 
@@ -35,20 +36,7 @@ def mixed(mix, **shape):
 
 
 def classifier() -> ImageClassifier:
-    return ImageClassifier(
-        model={"_target_": "tests.toys.TinyNet"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={
-            "size": [16, 16],
-            "channels": 3,
-            "fit": "stretch",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-    )
+    return toys.classifier(channels=3)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix", "share"), [(0.4, 0, 1.0), (0, 1.0, 1.0), (0.4, 0.7, 0.6)])

@@ -21,6 +21,7 @@ from common.callbacks.tta import TTA, Cropped, Inverted, Mirrored, Moved, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run.components import make_callbacks, make_data, make_module
+from tests import toys
 from tests.toys import CLASSES, random_images
 
 PARENTS = [0, 0, 1, 1]
@@ -28,21 +29,7 @@ IDS = [f"{number}.png" for number in range(10)]
 
 
 def classifier() -> ImageClassifier:
-    torch.manual_seed(0)
-    return ImageClassifier(
-        model={"_target_": "tests.toys.TwoLevels"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={
-            "size": [6, 6],
-            "channels": 1,
-            "fit": "stretch",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-    )
+    return toys.classifier("tests.toys.TwoLevels", 6)
 
 
 @pytest.fixture

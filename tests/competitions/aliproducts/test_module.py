@@ -7,22 +7,14 @@ import torch
 
 from common.task.metrics import ValidationMetrics
 from competitions.aliproducts.module import AliproductsModule
-from tests.toys import TinyNet
+from tests.toys import classifier
 
 LEVELS = {"level2": [0, 0, 1, 1, 2], "level1": [0, 0, 0, 0, 1]}
 
 
 @pytest.fixture
 def module():
-    shape = {"size": [8, 8], "channels": 3, "fit": "pad", "pad_value": 0, "interpolation": "area"}
-    parts = {
-        "model": {"_target_": f"{TinyNet.__module__}.TinyNet"},
-        "loss": {"_target_": "common.model.losses.CrossEntropy"},
-        "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
-    }
-    return AliproductsModule(
-        **parts, schedule=None, class_names=list("abcde"), preprocessing=shape, levels=LEVELS
-    )
+    return classifier(channels=3, kind=AliproductsModule, class_names=list("abcde"), levels=LEVELS)
 
 
 def naive_gap(right, confidence):

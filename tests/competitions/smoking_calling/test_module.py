@@ -10,26 +10,14 @@ import torch
 from common.task.mean_ap import average_precisions
 from common.task.metrics import ValidationMetrics
 from competitions.smoking_calling.module import SmokingCallingModule
+from tests.toys import classifier
 
 NAMES = ["calling", "normal", "smoking", "smoking_calling"]
 
 
 @pytest.fixture(scope="module")
 def module():
-    return SmokingCallingModule(
-        model={"_target_": "tests.toys.TinyNet"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=NAMES,
-        preprocessing={
-            "size": [16, 16],
-            "channels": 3,
-            "fit": "pad",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-    )
+    return classifier(channels=3, kind=SmokingCallingModule, class_names=NAMES)
 
 
 def test_validation_measures_map_beside_the_others_and_starts_over(module):
