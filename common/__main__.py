@@ -229,7 +229,9 @@ def bench(arguments: list[str]) -> int:
     measure = import_module(f"benchmarks.{name}").main
 
     from common.callbacks.checkpoints import Stopped
+    from common.trust import also
 
+    also("benchmarks")  # whose callbacks stop a training when it has been timed
     try:
         measure([word for word in arguments if word not in chosen])
     except Stopped as stopped:

@@ -9,7 +9,6 @@ from pathlib import Path
 from unittest import mock
 
 from common.__main__ import main
-from common.config.source import find_module
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,7 +16,6 @@ ROOT = Path(__file__).parent.parent
 def podium(folder: Path, *words: str, code: int = 0) -> str:
     """Run a verb in `folder`, without the seconds that a process of its own takes; returns what it printed."""
     out, err, path = io.StringIO(), io.StringIO(), [*sys.path]
-    find_module.cache_clear()  # each folder may have competitions of its own
     try:
         with (
             contextlib.chdir(folder),

@@ -5,7 +5,7 @@ pytest-xdist imports this in a process that runs no tests: what is slow to impor
 
 import os
 
-os.environ["PODIUM_TRUST"] = "tests"  # whose toys runs name, here and in processes that tests start
+os.environ["PODIUM_TRUST"] = "tests,benchmarks"  # whose toys and clocks runs name, in child processes too
 os.environ["PODIUM_PY_IS_GIVEN"] = "1"  # no test installs anything into the environment that it runs in
 os.environ["OMP_NUM_THREADS"] = "1"  # here and in children: read when torch, numpy and OpenCV are imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a job takes more, those that wait sleep

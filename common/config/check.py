@@ -1,4 +1,4 @@
-"""Are the parts what they should be? Compared with the code they name, before anything heavy is imported.
+"""Are the parts what they should be? Compared with the code they name, which is imported.
 
 Every `_target_` must exist, take the arguments that the configuration gives it, and be given those it
 requires, with values that fit simple annotations (numbers, text, lists, `Literal`, …).
@@ -10,11 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from common.config.annotations import accepts, describe
 from common.config.explain import said_by
 from common.config.nearest import listed, nearest, show, suggest
-from common.config.signature import Signature, signature
-from common.config.source import NotFound, Opaque
+from common.config.signature import EMPTY, NotFound, Opaque, Signature, accepts, describe, signature
 from common.errors import PodiumError
 from common.renamed import current_target
 
@@ -121,7 +119,7 @@ def part_problems(
     except SyntaxError as error:
         yield its_key, f"{its_key}={target}: {error.filename} line {error.lineno}: {error.msg}"
         return
-    except (Opaque, UnicodeDecodeError, RecursionError):
+    except Opaque:
         return
     needed = NEEDS.get(target)
     if needed and PathFinder.find_spec(needed) is None:
@@ -138,7 +136,7 @@ def part_problems(
         return
     for name, parameter in known.parameters.items():
         if parameter.required and name not in (*part, *passed, *FILLED_IN.get(at, ())):
-            wanted = f" ({describe(parameter.annotation)})" if parameter.annotation else ""
+            wanted = f" ({describe(parameter.annotation)})" if parameter.annotation is not EMPTY else ""
             yield at, f"{at}.{name} is missing: {target} requires it{wanted}"
 
 

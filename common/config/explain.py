@@ -1,11 +1,9 @@
 """Hydra's and OmegaConf's exceptions as one message for the user: key, where it was set, what it may be."""
 
 import dataclasses
-import inspect
 import re
-import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf.errors import (
@@ -17,13 +15,13 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from common.config import annotations
 from common.config.nearest import listed, nearest, show
+from common.config.signature import describe
 from common.errors import PodiumError
 
 
 def explain(
-    error: Exception, schema: type, sources: Mapping[str, str], deeper: Callable[[], Iterable[str]] = list
+    error: Exception, schema: type, sources: Mapping[str, str], deeper: Sequence[Iterable[str]] = ()
 ) -> PodiumError:
     """The error as a message.
 
@@ -31,7 +29,8 @@ def explain(
         error: what Hydra or OmegaConf raised.
         schema: the dataclass that the configuration is typed by.
         sources: where keys were set: key -> file or "command line".
-        deeper: dotted keys that the schema leaves to others, such as optimizer.lr, for suggestions.
+        deeper: dotted keys that the schema leaves to others, such as optimizer.lr, for suggestions: first those that
+            are written somewhere, then, looked at only where nothing else is near, what components take.
     """
     inner = error.__cause__ or error.__context__
     if not isinstance(error, OmegaConfBaseException) and isinstance(inner, OmegaConfBaseException):
@@ -47,30 +46,35 @@ def explain(
     if isinstance(error, InterpolationResolutionError):
         return PodiumError(f"{where}{key}: {first}")
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
-        return unknown_key(key, schema, where, deeper())
+        return unknown_key(key, schema, where, deeper)
     if isinstance(error, ValidationError) and key:
         value = getattr(error, "value", None)
         return PodiumError(f"{where}{key} must be {_expected(schema, key)}, got {show(value)}")
     return PodiumError(f"{where}{key + ': ' if key else ''}{first}")
 
 
-def unknown_key(key: str, schema: type, where: str = "", deeper: Iterable[str] = ()) -> PodiumError:
+def unknown_key(key: str, schema: type, where: str = "", deeper: Sequence[Iterable[str]] = ()) -> PodiumError:
     """A message for a key that the schema does not have, with the nearest one that it has.
 
     The same last part elsewhere counts for more than a similar one beside it: lr is optimizer.lr.
     """
     parent, _, leaf = key.rpartition(".")
-    split = [(*name.rpartition(".")[::2], name) for name, _ in keys(schema, like=key)]
-    siblings = {its_leaf: name for its_parent, its_leaf, name in split if its_parent == parent}
+    known = [name for name, _ in keys(schema, like=key)]
+    siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
     anywhere: dict[str, list[str]] = {}
-    for name in dict.fromkeys([*(name for *_, name in split), *deeper]):
-        anywhere.setdefault(name.rpartition(".")[2], []).append(name)
-    if leaf in anywhere:
-        return PodiumError(f"{where}there is no key {key}; did you mean {' or '.join(anywhere[leaf][:3])}?")
-    if near := nearest(leaf, siblings):
-        return PodiumError(f"{where}there is no key {key}; did you mean {siblings[near]}?")
-    if near := nearest(leaf, anywhere):
-        return PodiumError(f"{where}there is no key {key}; did you mean {' or '.join(anywhere[near][:3])}?")
+    for names in ((*known, *(deeper[0] if deeper else ())), *deeper[1:]):
+        for name in dict.fromkeys(names):
+            anywhere.setdefault(name.rpartition(".")[2], []).append(name)
+        if leaf in anywhere:
+            return PodiumError(
+                f"{where}there is no key {key}; did you mean {' or '.join(anywhere[leaf][:3])}?"
+            )
+        if near := nearest(leaf, siblings):
+            return PodiumError(f"{where}there is no key {key}; did you mean {siblings[near]}?")
+        if near := nearest(leaf, anywhere):
+            return PodiumError(
+                f"{where}there is no key {key}; did you mean {' or '.join(anywhere[near][:3])}?"
+            )
     has = f"{parent or 'the configuration'} has {listed(sorted(siblings))}"
     return PodiumError(f"{where}there is no key {key}; {has}")
 
@@ -114,5 +118,4 @@ def _expected(schema: type, key: str) -> str:
 def _words(kind: Any) -> str:
     if dataclasses.is_dataclass(kind):
         return "a dictionary"
-    plain = isinstance(kind, types.UnionType | types.GenericAlias)
-    return annotations.describe(annotations.parse(str(kind) if plain else inspect.formatannotation(kind)))
+    return describe(kind)

@@ -1,21 +1,42 @@
-"""The arguments of a class or function, read from its source."""
+"""The arguments of a class or function, as Python knows them after importing it, and what their annotations accept."""
 
 import ast
-from collections.abc import Mapping
+import inspect
+import json
+import os
+import pkgutil
+import types
+import typing
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from common.config.source import Definition, Opaque, locate, resolve
+from pydantic import TypeAdapter, ValidationError
 
-NO_ARGUMENTS = {"object", "Generic", "Protocol", "ABC"}  # bases that add no constructor
+from common.config.nearest import suggest
+
+EMPTY = inspect.Parameter.empty
 # Bases that take **kwargs and then refuse them.
 NO_KEYWORDS = {"torch.nn.modules.module.Module", "pytorch_lightning.core.module.LightningModule"}
 
 
+class NotFound(Exception):
+    """There is no such module or name, or it cannot be imported; the message says what is wrong, and what is near."""
+
+
+class Opaque(Exception):
+    """Compiled: Python does not know the arguments."""
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """One argument. `nullable`: its default is None, whatever its annotation says."""
+    """One argument. annotation: a type, or EMPTY. `nullable`: its default is None, whatever its annotation says."""
 
-    annotation: ast.expr | None
+    annotation: Any
     required: bool
     nullable: bool = False
 
@@ -29,120 +50,208 @@ class Signature:
 
 
 def signature(target: str) -> Signature:
-    """The arguments that a dotted path's class or function takes by name.
+    """The arguments that a dotted path's class or function takes by name; its module is imported.
 
-    Raises:
-        NotFound: there is no such class or function.
-        Opaque: the source does not tell.
+    A class whose constructor hands `**kwargs` to that of its base takes what the base takes, too.
+
+    Raises NotFound, Opaque, and SyntaxError of a module that is none.
     """
-    definition = locate(target)
-    if isinstance(definition.node, ast.ClassDef):
-        return _of_class(definition) or Signature()
-    return _of_function(definition, None)
-
-
-def _of_class(definition: Definition) -> Signature | None:
-    """A class's constructor; None if neither it nor a base has one of its own."""
-    node = definition.node
-    assert isinstance(node, ast.ClassDef)
-    if f"{definition.module.name}.{node.name}" in NO_KEYWORDS:
-        return Signature()
-    own = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
-    if "__init__" in own:
-        return _of_function(Definition(definition.module, own["__init__"]), owner=definition)
-    if _is_dataclass(node):
-        return Signature(_fields(definition))
-    if node.decorator_list:  # such as attrs: a constructor made by who knows what rule
+    found = locate(target)
+    if not inspect.isclass(found) and not inspect.isroutine(found):
         raise Opaque
-    if "__new__" in own:
-        return _of_function(Definition(definition.module, own["__new__"]), owner=definition)
-    for base in _bases(definition):
-        inherited = _of_class(base)
-        if inherited is not None:
-            return inherited
-    return None
+    return _of(found)
 
 
-def _of_function(definition: Definition, owner: Definition | None) -> Signature:
-    """A function's arguments; without the first if it is the constructor of `owner`."""
-    node = definition.node
-    assert isinstance(node, ast.FunctionDef)
-    named = [*node.args.posonlyargs, *node.args.args]
-    defaults = [*[None] * (len(named) - len(node.args.defaults)), *node.args.defaults]
-    decorators = {decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)}
-    bound = owner is not None or "classmethod" in decorators
-    arguments = [*named, *node.args.kwonlyargs][bound:]
-    values = [*defaults, *node.args.kw_defaults][bound:]
-    pairs = zip(arguments, values, strict=True)
-    own = {argument.arg: _parameter(argument.annotation, default) for argument, default in pairs}
-    if node.args.kwarg is None:
+def locate(target: str) -> Any:
+    """What a dotted path names. Raises NotFound."""
+    top, *rest = target.split(".")
+    found = _module(top)
+    if found is None:
+        near = suggest(top, (module.name for module in pkgutil.iter_modules()))
+        raise NotFound(f'there is no package "{top}"{near}; is it installed?')
+    for name in rest:
+        inner = (
+            _module(f"{found.__name__}.{name}")
+            if inspect.ismodule(found) and not hasattr(found, name)
+            else None
+        )
+        if inner is None and not hasattr(found, name):
+            raise NotFound(f'there is no "{name}" in {found.__name__}{suggest(name, _names(found))}')
+        found = inner or getattr(found, name)
+    if inspect.ismodule(found):
+        own = [
+            name
+            for name, one in vars(found).items()
+            if inspect.isclass(one) and one.__module__ == found.__name__
+        ]
+        raise NotFound(
+            f"{target} is a module, not a class or function" + f"; it has {', '.join(own[:10])}" * bool(own)
+        )
+    return found
+
+
+def _module(name: str) -> types.ModuleType | None:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            return None
+        raise NotFound(f"cannot be imported: {error}") from error
+    except SyntaxError:
+        raise
+    except Exception as error:  # whatever its own code does
+        raise NotFound(f"cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _names(place: Any) -> list[str]:
+    inside = {module.name for module in pkgutil.iter_modules(getattr(place, "__path__", None) or [])}
+    folders = (Path(folder) for folder in getattr(place, "__path__", ()))
+    inside |= {child.name for folder in folders for child in folder.iterdir() if child.is_dir()}
+    return sorted(name for name in {*inside, *dir(place)} if name.isidentifier() and name[0] != "_")
+
+
+def _of(thing: Any) -> Signature:
+    try:
+        known = inspect.signature(thing).parameters
+    except (TypeError, ValueError):
+        raise Opaque from None
+    by_name = {
+        name: one for name, one in known.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    }
+    if any(one.kind is one.POSITIONAL_ONLY for one in by_name.values()):
+        raise Opaque
+    hints = _hints(thing)
+    own = {
+        name: Parameter(hints.get(name, one.annotation), one.default is EMPTY, one.default is None)
+        for name, one in by_name.items()
+    }
+    rest = next((name for name, one in known.items() if one.kind is one.VAR_KEYWORD), None)
+    if rest is None or f"{thing.__module__}.{thing.__qualname__}" in NO_KEYWORDS:
         return Signature(own)
-    passed_on = _passed_to_super(node, node.args.kwarg.arg) if owner else None
-    if owner is None or passed_on is None:
-        return Signature(own, open=True)
-    for base in _bases(owner):
-        inherited = _of_class(base)
-        if inherited is not None:
-            by_place = [word for word in passed_on.args if not isinstance(word, ast.Starred)]
-            given = {word.arg for word in passed_on.keywords} | {*list(inherited.parameters)[: len(by_place)]}
-            rest = {name: value for name, value in inherited.parameters.items() if name not in given}
-            return Signature(rest | own, inherited.open)
-    return Signature(own)
+    return _with_base(thing, own, rest) or Signature(own, open=True)
 
 
-def _passed_to_super(node: ast.FunctionDef, kwargs: str) -> ast.Call | None:
-    """The call `super().__init__(…, **kwargs)`, if there is one, and it is the only use of `kwargs`."""
-    if sum(isinstance(name, ast.Name) and name.id == kwargs for name in ast.walk(node)) != 1:
+def _hints(thing: Any) -> dict[str, Any]:
+    """Annotations as types; as they stand in the source where they cannot be evaluated."""
+    made = thing.__init__ if inspect.isclass(thing) and "__dataclass_fields__" not in vars(thing) else thing
+    try:
+        return typing.get_type_hints(made, include_extras=True)
+    except Exception:  # names that only type checkers import
+        return {}
+
+
+def _with_base(thing: Any, own: dict[str, Parameter], rest: str) -> Signature | None:
+    """With what the base takes, where the constructor's `**rest` goes to it and nowhere else."""
+    if not inspect.isclass(thing):
         return None
-    calls = (call for call in ast.walk(node) if isinstance(call, ast.Call))
-    for call in calls:
-        passes = any(word.arg is None and ast.unparse(word.value) == kwargs for word in call.keywords)
-        if passes and ast.unparse(call.func) == "super().__init__":
-            return call
-    return None
+    owner = next(base for base in thing.__mro__ if "__init__" in vars(base))
+    if f"{owner.__module__}.{owner.__qualname__}" in NO_KEYWORDS:
+        return Signature(own)
+    try:
+        tree = ast.parse(dedent(inspect.getsource(vars(owner)["__init__"])))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    handed = [
+        call
+        for call in calls
+        if ast.unparse(call.func) == "super().__init__"
+        and any(word.arg is None and ast.unparse(word.value) == rest for word in call.keywords)
+    ]
+    uses = sum(isinstance(node, ast.Name) and node.id == rest for node in ast.walk(tree))
+    bases = thing.__mro__[thing.__mro__.index(owner) + 1 :]
+    base = next((one for one in bases if "__init__" in vars(one) and one is not object), None)
+    if not handed or uses != 1 or base is None:
+        return None
+    inherited = _of(base)
+    by_place = [word for word in handed[0].args if not isinstance(word, ast.Starred)]
+    given = {word.arg for word in handed[0].keywords} | {*list(inherited.parameters)[: len(by_place)]}
+    more = {name: one for name, one in inherited.parameters.items() if name not in given}
+    return Signature(more | own, inherited.open)
 
 
-def _bases(definition: Definition) -> list[Definition]:
-    """The base classes that may have a constructor."""
-    assert isinstance(definition.node, ast.ClassDef)
-    found = []
-    for base in definition.node.bases:
-        plain = base.value if isinstance(base, ast.Subscript) else base  # Generic[T]
-        if ast.unparse(plain).split(".")[-1] not in NO_ARGUMENTS:
-            resolved = resolve(definition.module, plain)
-            if not isinstance(resolved, Definition) or not isinstance(resolved.node, ast.ClassDef):
-                raise Opaque
-            found.append(resolved)
-    return found
+# What an annotation accepts, and in words ------------------------------------------------------------------
+
+_WORDS: dict[Any, tuple[str, str]] = {
+    int: ("an int", "int"),
+    float: ("a number", "number"),
+    bool: ("true or false", "bool"),
+    str: ("text", "text"),
+    type(None): ("null", "null"),
+    None: ("null", "null"),
+    Any: ("anything", ""),
+    object: ("anything", ""),
+    Path: ("a path", "path"),
+    os.PathLike: ("a path", "path"),
+}
+_LISTS = (list, tuple, set, frozenset, Sequence, MutableSequence, Iterable, Collection)
+_DICTS = (dict, Mapping, MutableMapping)
 
 
-def _fields(definition: Definition) -> dict[str, Parameter]:
-    """The fields of a dataclass and of the dataclasses it inherits from."""
-    assert isinstance(definition.node, ast.ClassDef)
-    found: dict[str, Parameter] = {}
-    for base in reversed(_bases(definition)):
-        if isinstance(base.node, ast.ClassDef) and _is_dataclass(base.node):
-            found |= _fields(base)
-    for item in definition.node.body:
-        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
-            continue
-        if "ClassVar" in ast.unparse(item.annotation) or "KW_ONLY" in ast.unparse(item.annotation):
-            continue
-        options: dict[str | None, ast.expr] = {}
-        default = item.value
-        if isinstance(default, ast.Call) and ast.unparse(default.func).split(".")[-1] == "field":
-            options = {keyword.arg: keyword.value for keyword in default.keywords}
-            default = options.get("default", options.get("default_factory"))
-        if not ("init" in options and ast.unparse(options["init"]) == "False"):
-            found[item.target.id] = _parameter(item.annotation, default)
-    return found
+def accepts(annotation: Any, value: Any) -> bool:
+    """Whether a plain value fits; True if the annotation is beyond plain types. An int is a number too."""
+    if isinstance(value, dict) and "_target_" in value:  # which becomes an object
+        return True
+    members = [one for one in _members(annotation) if getattr(one, "__name__", "") != "Tensor"]
+    if not members or not all(map(_is_plain, members)):
+        return bool(members)
+    try:
+        _adapter(Union[tuple(members)]).validate_json(json.dumps(value, default=str), strict=True)  # noqa: UP007
+    except ValidationError:
+        return False
+    return True
 
 
-def _parameter(annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
-    nullable = isinstance(default, ast.Constant) and default.value is None
-    return Parameter(annotation, required=default is None, nullable=nullable)
+def describe(annotation: Any, short: bool = False) -> str:
+    """The annotation in words: `an int or null`, `a list of 2 int`, `"max" or "min"`. `short`: no article."""
+    if annotation is EMPTY:
+        return "anything"
+    members = _members(annotation)
+    if len(members) > 1:
+        return " or ".join(dict.fromkeys(describe(member, short) for member in members))
+    origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if isinstance(annotation, str):
+        return annotation
+    if origin in _WORDS:
+        return _WORDS[origin][short]
+    if origin is Literal:
+        return " or ".join(f'"{one}"' if isinstance(one, str) else str(one) for one in arguments)
+    if origin is Annotated:
+        return describe(arguments[0], short)
+    article = "" if short else "a "
+    if origin in _LISTS:
+        words = [describe(one, short=True) for one in arguments if one is not ...]
+        if origin is tuple and arguments and arguments[-1] is not ...:
+            kinds = words[0] if len(set(words)) == 1 else ", ".join(words)
+            return f"{article}list of {len(words)} {kinds}".rstrip()
+        return f"{article}list of {words[0]}" if words and words[0] else f"{article}list"
+    if origin in _DICTS:
+        return f"{article}dictionary"
+    return inspect.formatannotation(annotation)
 
 
-def _is_dataclass(node: ast.ClassDef) -> bool:
-    names = (ast.unparse(decorator).split("(")[0] for decorator in node.decorator_list)
-    return any(name.split(".")[-1] == "dataclass" for name in names)
+def _members(annotation: Any) -> list[Any]:
+    """Those of a union, of unions within it too; else the annotation itself."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [inner for one in get_args(annotation) for inner in _members(one)]
+    return [annotation]
+
+
+def _is_plain(annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if annotation in (Any, object, EMPTY) or isinstance(annotation, str):
+        return False  # anything goes
+    if origin is Literal:
+        return True
+    if get_origin(annotation) in (Union, types.UnionType):
+        return all(map(_is_plain, arguments))
+    if origin is Annotated:
+        return _is_plain(arguments[0])
+    if origin in (*_LISTS, *_DICTS):
+        return all(one is ... or one in (Any, object) or _is_plain(one) for one in arguments)
+    return origin in _WORDS
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)

@@ -1,7 +1,7 @@
 """Plain values as a typed, resolved configuration: every key known, every value of its type and range."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +13,7 @@ from common.config.explain import explain, said_by
 from common.config.nearest import show
 from common.config.overrides import escape
 from common.config.schema import Root
-from common.config.signature import signature
-from common.config.source import NotFound, Opaque
+from common.config.signature import NotFound, Opaque, signature
 from common.errors import PodiumError
 
 
@@ -41,22 +40,24 @@ def typed(
             )
         OmegaConf.to_object(config)  # runs the dataclasses' own checks
     except OmegaConfBaseException as error:
-        raise explain(error, schema, sources or {}, lambda: _deeper(values)) from None
+        raise explain(error, schema, sources or {}, (_written(values), _taken(values))) from None
     except PodiumError as error:
         key = str(error).split()[0]  # the checks of the dataclasses begin with the key
         raise PodiumError(said_by(key, sources or {}) + str(error)) from None
     return config
 
 
-def _deeper(values: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of the parts in these values, and of the arguments that their targets take."""
-    found = []
+def _written(values: Mapping[str, Any]) -> list[str]:
+    """Dotted keys of the parts in these values."""
+    return [f"{at}.{name}" for at, part in parts(values) for name in part if not name.startswith("_")]
+
+
+def _taken(values: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted keys of the arguments that their targets take, which are imported."""
     for at, part in parts(values):
-        with suppress(NotFound, Opaque, SyntaxError, UnicodeDecodeError, RecursionError):
+        with suppress(NotFound, Opaque, SyntaxError):
             names = signature(str(part["_target_"])).parameters
-            found += [f"{at}.{name}" for name in names if name not in PASSED.get(at, ())]
-        found += [f"{at}.{name}" for name in part if not name.startswith("_")]
-    return found
+            yield from (f"{at}.{name}" for name in names if name not in PASSED.get(at, ()))
 
 
 def _fill(node: DictConfig, values: Mapping[str, Any]) -> None:

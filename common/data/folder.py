@@ -8,6 +8,7 @@ from common.data.files.found import images_below, once
 from common.data.files.layout import Layout, layout
 from common.data.module import ImageData
 from common.data.records import class_folders, records
+from common.text import printable
 
 
 class FolderData(ImageData):
@@ -15,7 +16,8 @@ class FolderData(ImageData):
 
     Where `root`, or the only folder in it, holds a folder `train` (or training, train_images, …) of class folders,
     these are trained on; `val` beside it validates instead of a share, `test` with class folders of the same names is
-    scored, and any other `test` is what a submission predicts. See common/data/files/layout.py.
+    scored. `make predict` predicts any `test`. With folds, the pictures of `val` join those that are divided. See
+    common/data/files/layout.py.
     """
 
     @cached_property
@@ -34,7 +36,10 @@ class FolderData(ImageData):
         tables = [table.assign(part=None)]
         for part, folder in given.items():
             found, _ = class_folders(folder, names, base=self.root, allow_empty=True)
-            tables.append(found.assign(part=part))
+            joins = part == "valid" and self.folds is not None  # which validate by themselves
+            if joins:
+                once(f"stages have folds: the pictures of {printable(folder.name)}/ join those of training")
+            tables.append(found.assign(part=None if joins else part))
             self.shares[part] = 0.0
         return pd.concat(tables, ignore_index=True).sort_values("id", ignore_index=True), names
 

@@ -1,5 +1,6 @@
 """The pictures of a run, drawn from its files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -117,5 +118,5 @@ def draw_near_duplicates(data: ImageData) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with written(path) as partial:
+    with written(path, str(os.getpid())) as partial:  # jobs side by side draw it at a time
         figure.savefig(partial, format="png")

@@ -1,6 +1,6 @@
 """What a run's data are, beside its configuration: places may change, what lies there may not.
 
-`data.json` in the run folder says it of the moment in which the run began. So a run goes on where its data have moved,
+`data.json` in the run folder says it, and where, of the last start. So a run goes on where its data have moved,
 and not where others lie in their place.
 """
 
@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,18 +31,18 @@ class Contents:
     """What lies in the places that a configuration names.
 
     classes: their names, in order.
-    class_of: id → class of all labelled pictures, with the part that the data set gives, if it does. None: not kept.
+    class_of: id → class of all labelled pictures. None: not kept.
     pictures, records: how many they are, and their hash.
     pixels: hash of the bytes of the pictures, and of the class tree.
     files: path → hash of the files and folders that the recipe's data name, such as a split or corrections.
     """
 
     classes: list[str]
-    class_of: dict[str, str] | None
     pictures: int
     records: str
     pixels: str
     files: dict[str, str]
+    class_of: dict[str, str] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> "Contents | None":
@@ -52,20 +52,21 @@ class Contents:
         `ImageData.records` does.
         """
         try:
-            with TemporaryDirectory() as nowhere, _unsaid():
+            with TemporaryDirectory() as nowhere:
                 data = make_data({**config, "job": {"folds": None, "fold": None}}, Path(nowhere))
-                table, names = data.records()
+                data.prepare()  # which says what it does once
+                with _unsaid():
+                    table, names = data.records()
         except PodiumError as error:
             if nowhere in str(error):
                 return None  # said again, with a list that stays
             raise
         parts = table["part"].fillna("") if "part" in table else [""] * len(table)
-        said = [
-            f"{names[label]} ({part})" if part else names[label]
-            for label, part in zip(table["label"], parts, strict=True)
-        ]
-        class_of = dict(zip(table["id"], said, strict=True))
-        lines = "\n".join(f"{image}\t{name}" for image, name in sorted(class_of.items()))
+        class_of = {image: names[label] for image, label in zip(table["id"], table["label"], strict=True)}
+        lines = "\n".join(
+            f"{image}\t{class_of[image]} ({part})" if part else f"{image}\t{class_of[image]}"
+            for image, part in sorted(zip(table["id"], parts, strict=True))
+        )
         keys = sorted(zip(table["id"], data.picture_keys(table).tolist(), strict=True))
         held = b"".join(image.encode() + key for image, key in keys) + json.dumps(data.levels).encode()
         values = (value for node in _data_of(config) for key, value in node.items() if key != "root")
@@ -73,17 +74,22 @@ class Contents:
             {value for value in values if isinstance(value, str) and value and Path(value).exists()}
         )
         files = {value: _hash_of(Path(value), data.known_files) for value in named}
-        return cls(list(names), class_of, len(table), _hash(lines.encode()), _hash(held), files)
+        return cls(list(names), len(table), _hash(lines.encode()), _hash(held), files, class_of)
 
     @classmethod
     def read(cls, run: Path) -> "Contents | None":
         """What a run's data were when it began; None of a run that does not say."""
         path = run / FILE
-        return cls(class_of=None, **folder.load_json(path, shapes.Contents)) if path.exists() else None
+        return cls(**folder.load_json(path, shapes.Contents)) if path.exists() else None
 
     def write(self, run: Path) -> None:
         said = {name: value for name, value in vars(self).items() if name != "class_of"}
         folder.write_json(run / FILE, said)
+
+    def with_gone(self, before: "Contents") -> "Contents":
+        """With what files held that are gone since the run began: it has read them, and goes on without."""
+        gone = {path: held for path, held in before.files.items() if not Path(path).exists()}
+        return replace(self, files=gone | self.files)
 
     def in_place(self, config: dict[str, Any]) -> dict[str, Any]:
         """A configuration, of a run or a job, with what its data hold in place of where they lie."""
@@ -102,6 +108,7 @@ def differences(run: Path, config: dict[str, Any], now: Contents | None) -> list
     old, before = folder.load_config(run, shapes.Begun), Contents.read(run)
     if before is None or now is None:
         return folder.differences(old, config)
+    now = now.with_gone(before)
     return folder.differences(before.in_place(old), now.in_place(config)) or _of_data(run, before, now)
 
 
@@ -136,7 +143,7 @@ def _of_data(run: Path, before: Contents, now: Contents) -> list[str]:
         examples += [
             f"{image}: {then[image]} → {name}"
             for image, name in now.class_of.items()
-            if image in then and then[image] != name.partition(" (")[0] and then[image] != name
+            if image in then and then[image] != name
         ][:3]
         new = [f"new: {image}" for image in now.class_of if image not in then]
         if len(new) > before.pictures - len(then):  # those could not be read, and are in no part

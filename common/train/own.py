@@ -89,7 +89,10 @@ def settle(
 
 def _begun(config: dict[str, Any], compose: Callable[[Facts], Composed]) -> tuple[Path, Facts] | None:
     """The run that these words go on with or take weights from, and the facts that it began with."""
+    from common.train.contents import Contents, differences, differences_but_places  # imports torch
+
     composed: dict[Facts, dict[str, Any]] = {}
+    contents: Contents | None = None
     for run, named in _candidates(config):
         old = folder.load_config(run)
         views = (old.get("choices") or {}).get("views")
@@ -102,8 +105,11 @@ def _begun(config: dict[str, Any], compose: Callable[[Facts], Composed]) -> tupl
                 composed[facts] = OmegaConf.to_container(compose(facts).config)  # type: ignore[assignment]
             except PodiumError:  # the words speak of other views
                 continue
-        composed[facts]["data"]["root"] = old["data"].get("root")  # what lies there is compared later
-        if not folder.differences(old, composed[facts]):
+        composed[facts]["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # as a run has it
+        if differences_but_places(run, composed[facts]):
+            continue
+        contents = contents or Contents.of(composed[facts])
+        if not differences(run, composed[facts], contents):
             return run, facts
     return None
 

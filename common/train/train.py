@@ -192,7 +192,7 @@ def with_root(config: dict[str, Any]) -> dict[str, Any]:
 def draw_sample(config: dict[str, Any]) -> None:
     """Draw the sample data where the configuration asks for them and they are missing."""
     data, root = config["data"], folder.DATA / config["competition"] / "sample"
-    if Path(data["root"]) != root.resolve():
+    if not data.get("sample"):
         return
     if root.is_dir():
         print(f"no data.root given: using the sample data in {root}", flush=True)
@@ -217,6 +217,8 @@ def start(run: Path, config: dict[str, Any], waves: list[list[Job]], now: Conten
     Raises PodiumError where a job was begun with another configuration.
     """
     before = Contents.read(run)
+    if before is not None and now is not None:
+        now = now.with_gone(before)
     if not (run / "config.yaml").exists():
         folder.write_json(run / environment.NAME, environment.describe(threads(waves[0][0].config)))
         folder.write_config(run, config)

@@ -1,6 +1,7 @@
 """CASIA HWDB: handwritten Chinese characters, in .gnt files as CASIA ships them."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,9 @@ class HccrData(ImageData):
         if not faults:
             path.unlink(missing_ok=True)
             return
-        to_csv(pd.DataFrame([vars(fault) for fault in faults]), path)
+        to_csv(
+            pd.DataFrame([vars(fault) for fault in faults]), path, str(os.getpid())
+        )  # as jobs side by side do
         said = f"{len(faults)} records cannot be used; they are listed with file and offset in {path}"
         if len(faults) > self.max_bad_share * (count + len(faults)):
             raise PodiumError(

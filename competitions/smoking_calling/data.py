@@ -110,7 +110,12 @@ class SmokingCallingData(ImageData):
         write_sample(root, seed)
 
     def prepare(self) -> Path:
-        """Shrink, remove duplicates, assign folds and paste; returns the prepared folder. See prepare.py."""
+        """Shrink, remove duplicates, assign folds and paste; returns the prepared folder. See prepare.py.
+
+        Nothing, and the root, where pictures are trained on as they are.
+        """
+        if not self.prepared:
+            return self.root
         return prepare(self.root, self.prepared_folder, raw_records(self.root), CLASSES, self.settings)
 
     @property

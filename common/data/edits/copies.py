@@ -3,8 +3,8 @@
     <folder>/ab/ab34…f0.jpg    a copy
     <folder>/manifest.csv      id, copy_of, label, file: the copies of the data set that was balanced last
 
-A copy is named by the hash of all that it is made from: the picture's file with its size and time, the steps, the seed,
-the channels and its number; its random numbers come from that name. So making goes on where it was killed, pictures
+A copy is named by the hash of all that it is made from: the picture's bytes, the steps, the seed, the channels and its
+number; its random numbers come from that name. So making goes on where it was killed, pictures
 that changed are copied anew, and those of an earlier setting are found again. Copies are for training only, and a job
 trains on one only where it trains on the picture itself: see `placed`. What is held out has copies too, which lie there
 unused, so that folds and stages share one set.

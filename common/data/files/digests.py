@@ -41,7 +41,8 @@ def digests(paths: Sequence[str], known: Path | None = None) -> list[str]:
             found |= new
             _write(known, [(path, *facts[path], value) for path, value in new.items()])  # type: ignore[misc]
             counter.done += len(some)
-    return [found.get(path, f"{path} cannot be read") for path in paths]
+    # by its name: equal wherever the data set lies
+    return [found.get(path, f"{os.path.basename(path)} cannot be read") for path in paths]
 
 
 def meaning(file: str | Path) -> str:

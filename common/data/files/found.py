@@ -78,8 +78,13 @@ def pictures_below(folder: Path) -> Found:
 
 def hidden_in(folder: Path) -> Found:
     """Of what lies in a folder itself, the hidden files and those of systems' folders."""
-    inside = [child for child in folder.iterdir() if not is_data(child.name)]
+    inside = [child for child in listed(folder) if not is_data(child.name)]
     return Found(hidden=sum(sum(1 for _ in _files(child)) if child.is_dir() else 1 for child in inside))
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name. Raises PodiumError for one that must not be read."""
+    return [Path(entry.path) for entry in _entries(folder)]
 
 
 def has_picture(folder: Path) -> bool:
@@ -161,15 +166,22 @@ def _files(folder: Path) -> Iterator[tuple[Path, bool]]:
         yield from _walk(folder, True, ((inside.st_dev, inside.st_ino), *places))
 
 
-def _walk(folder: Path, data: bool, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, bool]]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError as error:
-        if not data:
-            return
         raise PodiumError(
             f"{folder} cannot be read ({error.strerror}): allow it (chmod +rx), or move it elsewhere"
         ) from error
+
+
+def _walk(folder: Path, data: bool, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, bool]]:
+    try:
+        entries = _entries(folder)
+    except PodiumError:
+        if not data:
+            return
+        raise
     for entry in entries:
         counts = data and is_data(entry.name)
         if os.path.isdir(entry):  # which a link to itself is not, and raises nothing

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from common.data.files.found import has_picture, is_data, is_picture, once, pictures_below
+from common.data.files.found import has_picture, is_data, is_picture, listed, once, pictures_below
 from common.errors import PodiumError
 from common.text import nfc, printable
 
@@ -176,8 +176,8 @@ def _one(folder: Path, names: list[str]) -> Path | None:
 
 def _filled(folder: Path) -> list[str]:
     """Names of the folders in it that hold a picture, however deep, or nothing at all, as a class may by mistake."""
-    inside = sorted(child for child in folder.iterdir() if child.is_dir() and is_data(child.name))
-    empty = {child for child in inside if not any(child.iterdir())}
+    inside = [child for child in listed(folder) if child.is_dir() and is_data(child.name)]
+    empty = {child for child in inside if not listed(child)}
     return [
         child.name
         for child in inside
@@ -187,7 +187,7 @@ def _filled(folder: Path) -> list[str]:
 
 def _loose(folder: Path) -> int:
     """Pictures that lie in the folder itself."""
-    return sum(path.is_file() and is_data(path.name) and is_picture(path) for path in folder.iterdir())
+    return sum(path.is_file() and is_data(path.name) and is_picture(path) for path in listed(folder))
 
 
 def _no_classes(folder: Path, inside: list[str]) -> PodiumError:
@@ -218,14 +218,14 @@ def _check_classes(root: Path, folder: Path) -> None:
 
 def _tables(folder: Path) -> list[Path]:
     """Tables whose names say that they may hold labels."""
-    return sorted(
+    return [
         path
-        for path in folder.iterdir()
+        for path in listed(folder)
         if path.is_file()
         and path.suffix.lower() in TABLES
         and is_data(path.name)
         and LABELS.search(path.stem)
-    )
+    ]
 
 
 def _check_table(root: Path, folder: Path) -> None:
@@ -250,7 +250,7 @@ def _check_table(root: Path, folder: Path) -> None:
 
 
 def _contradiction(table: Path, folders: dict[str, set[str]]) -> str | None:
-    """A row whose label is another than that of its picture's folder; None where each folder has a label of its own.
+    """A row whose label is another than that of its picture's folder; None where a column has a label for each folder.
 
     folders: names of pictures → class folders in which there is such a picture.
     """
@@ -265,19 +265,22 @@ def _contradiction(table: Path, folders: dict[str, set[str]]) -> str | None:
     named = [sum(at < len(row) and nfc(row[at]) in folders for row in rows[1:]) for at in range(len(rows[0]))]
     pictures = named.index(max(named))  # the column of the pictures' names
     columns = [at for at, name in enumerate(rows[0]) if COLUMN.search(name) and at != pictures]
-    label_of: dict[tuple[int, str], str] = {}
-    folder_of: dict[tuple[int, str], str] = {}
-    for row in rows[1:]:
-        place = folders.get(nfc(row[pictures]), set()) if len(row) > pictures else set()
-        if len(place) != 1:
-            continue  # no picture, or pictures of one name in several folders
-        (name,) = place
-        for at in columns:
+    places = [folders.get(nfc(row[pictures]), set()) if len(row) > pictures else set() for row in rows[1:]]
+    # the others are no pictures, or pictures of one name in several folders
+    known = [(row, min(place)) for row, place in zip(rows[1:], places, strict=True) if len(place) == 1]
+    against = []
+    for at in columns:
+        label_of: dict[str, str] = {}
+        folder_of: dict[str, str] = {}
+        for row, name in known:
             cell = row[at] if at < len(row) else ""
-            other_label = bool(cell) and label_of.setdefault((at, name), cell) != cell
-            if cell and (other_label or folder_of.setdefault((at, cell), name) != name):
-                return ",".join(row)
-    return None
+            if cell and (label_of.setdefault(name, cell) != cell or folder_of.setdefault(cell, name) != name):
+                against.append(",".join(row))
+                break
+        else:
+            if len(label_of) > 1:  # this column agrees, and others tell of other things
+                return None
+    return against[0] if against else None
 
 
 def _some(names: list[str]) -> str:

@@ -40,10 +40,12 @@ def classes(table: pd.DataFrame, class_names: Sequence[str]) -> list[str]:
 def equal_in_classes(table: pd.DataFrame) -> pd.DataFrame:
     """Pictures whose files have equal bytes in more than one class: the rows of the table and `equal`, their number.
 
-    Pictures within larger files are not looked at. Compared are sizes, then the files' ends, then all bytes.
+    Pictures within larger files, and those that are only for training, are not looked at. Compared are sizes, then
+    the files' ends, then all bytes.
     """
-    found = table[["id", "path", "label"]].copy()
-    found["size"] = [os.path.getsize(path) if os.path.isfile(path) else -1 for path in table["path"]]
+    whole = table[~table["train_only"]] if "train_only" in table else table
+    found = whole[["id", "path", "label"]].copy()
+    found["size"] = [os.path.getsize(path) if os.path.isfile(path) else -1 for path in found["path"]]
     found = _in_two_classes(found[found["size"] >= 0], ["size"])
     found = _in_two_classes(found.assign(end=[_hash(path, TAIL) for path in found["path"]]), ["size", "end"])
     found = _in_two_classes(found.assign(all=[_hash(path) for path in found["path"]]), ["all"])

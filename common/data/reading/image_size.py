@@ -131,13 +131,13 @@ _FORMATS = (
     (rb"\xff\xd8", jpeg_size),
     (rb"\x89PNG\r\n\x1a\n", _png),
     (rb"RIFF.{4}WEBP", _webp),
-    (rb"BM", _bmp),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", _bmp),  # and not the words of a text
     (rb"GIF8", _gif),
     (rb"II[*+]\0|MM\0[*+]", _tiff),
-    (rb"P[1-6fF]\s", _pnm),
+    (rb"P[1-6fF]\s+(#[^\n]*\n\s*)*\d", _pnm),
     (rb"P7\s", _pam),
     (rb"#\?(RADIANCE|RGBE)", _hdr),
     (rb"\x59\xa6\x6a\x95", _sun),
     (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jp2),
-    (rb".{4}ftyp", _avif),
+    (rb".{4}ftyp(avif|avis|mif1|msf1|miaf)", _avif),
 )

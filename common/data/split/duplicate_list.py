@@ -1,5 +1,6 @@
 """The near-duplicates of a data set as a list for people: `near_duplicates.csv`."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def pair_list(pairs: pd.DataFrame, groups: list[int], ids: list[str], classes: l
 
 def write_near_duplicates(rows: pd.DataFrame, path: Path) -> str:
     """Write what `pair_list` has made; returns what there is to say about it, a line."""
-    to_csv(rows, path)
+    to_csv(rows, path, str(os.getpid()))  # jobs side by side write it at a time
     ends = pd.concat(
         [
             rows[["group", "id", "class"]],

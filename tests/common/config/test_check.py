@@ -11,7 +11,6 @@ from textwrap import dedent
 
 import pytest
 
-from common.config import source
 from common.config.check import PASSED, check, half_parts, part_problems, parts
 from common.config.configure import configure
 from common.config.layers import CLI, Layer, read_yaml, search_path
@@ -90,8 +89,8 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "parts.py").write_text(dedent(PARTS))
-    for cached in (source.find_module, source._attribute, source._read, source._tree):
-        cached.cache_clear()
+    for name in ("paper", "paper.parts"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def mistakes(*words: str) -> list[str]:
@@ -196,16 +195,20 @@ def test_a_missing_optional_package_is_named(monkeypatch: pytest.MonkeyPatch) ->
         check({"logger": {"wandb": {"_target_": "pytorch_lightning.loggers.WandbLogger"}}})
 
 
-def test_torch_is_not_imported_to_compose_check_and_show() -> None:
-    competition = search_path([]).options("competition")[0]
-    code = f"""
+def test_torch_is_not_imported_where_a_key_of_the_root_an_option_or_a_name_is_wrong() -> None:
+    code = """
         import sys, common
-        from common.config import configure, options, show
-        show.plan(configure.configure(["competition={competition}"]))
-        print([name for name in ("torch", "numpy", "cv2", "pandas", "imgaug") if name in sys.modules])
+        from common.config.configure import configure
+        from common.errors import PodiumError
+        words = ["trainer.max_epoch=3", "trainer.max_epochs=x", "los=focal", "loss=focus", "experiment=none", "competition=none"]
+        for word in words:
+            try:
+                configure(["competition=calligraphy", word])
+            except PodiumError:
+                print(sorted({"torch", "numpy", "cv2", "pandas", "imgaug"} & {*sys.modules}))
     """
     done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n") == [*["[]"] * 6, ""]
 
 
 # What ships ----------------------------------------------------------------

@@ -136,6 +136,19 @@ def test_other_corrections_in_the_same_place_are_refused(begun, tmp_path):
         train({**config, "run_dir": str(run)})
 
 
+def test_a_split_that_is_gone_since_the_run_began_is_no_difference(begun, tmp_path):
+    config, first = begun
+    shutil.copy(first / "folds.csv", tmp_path / "split.csv")
+    (tmp_path / "flag").unlink()
+    config = with_data(config, split=tmp_path / "split.csv")
+    config["data"]["score"] = 0.0
+    with pytest.raises(Killed):
+        train(config)
+    (run,) = {*(tmp_path / "runs" / "toy").iterdir()} - {first}
+    (tmp_path / "split.csv").unlink()
+    assert train(config) == folder.RUNS / "toy" / run.name
+
+
 def test_a_run_folder_that_has_moved_goes_on(begun, tmp_path):
     config, run = begun
     shutil.move(run, tmp_path / "mine")

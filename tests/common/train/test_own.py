@@ -150,6 +150,14 @@ def test_a_run_goes_on_as_it_began_whatever_has_come_or_gone(flowers, package, t
 
 
 @without_weights
+def test_an_unfinished_run_of_other_pictures_decides_nothing(flowers, theirs, capsys):
+    begin(config := settled(flowers))
+    write(Path("drawings"), line_drawing)
+    assert config["choices"]["views"] == "photos"
+    other = settled([*flowers, "data.root=drawings"])
+    assert other["choices"]["views"] == "strokes" and not other["data"].get("turned_duplicates")
+
+
 def test_looking_installs_nothing_and_expects_what_train_will_do(flowers, monkeypatch, capsys):
     monkeypatch.setattr(own, "MAY_INSTALL", True)
     monkeypatch.setattr(sys, "prefix", "/nowhere")

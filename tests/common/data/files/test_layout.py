@@ -1,6 +1,8 @@
 """Folders of one's own: taken as what they are, or refused with what was seen."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +23,10 @@ def lay(root, *places):
             write_images((root / place).parent, per_class=4, classes=[(root / place).name])
 
 
-def data_of(root):
+def data_of(root, **others):
     views = {"image": [], "batch": {}}
-    return FolderData(root=str(root), size=[8, 8], folder=str(root.parent / "run"), seed=0, views=views)
+    place = {"root": str(root), "folder": str(root.parent / "run")}
+    return FolderData(**place, size=[8, 8], seed=0, views=views, **others)
 
 
 TAKEN = {  # places → (training, validation, score, test) folders of pictures
@@ -145,11 +148,44 @@ def test_a_table_that_says_nothing_else_is_not_read(text, tmp_path, capsys):
     assert "labels.csv is not read" in capsys.readouterr().out
 
 
-def test_a_table_that_says_what_the_folders_say_does_no_harm(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,class\na/0.png,a\nb/1.png,b\n",
+        "file,dx,dx_type,label\na/0.png,x,raw,a\na/1.png,y,clean,a\nb/1.png,x,raw,b\n",  # one column agrees
+    ],
+)
+def test_a_table_that_says_what_the_folders_say_does_no_harm(text, tmp_path, capsys):
     lay(tmp_path, "a", "b")
-    (tmp_path / "labels.csv").write_text("file,class\na/0.png,a\nb/1.png,b\n")
+    (tmp_path / "labels.csv").write_text(text)
     assert len(data_of(tmp_path).records()[0]) == 8
     assert "labels.csv is not read" in capsys.readouterr().out
+
+
+def test_a_class_folder_that_must_not_be_read_is_named(tmp_path, monkeypatch):
+    lay(tmp_path, "a", "b")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(
+        "common.data.files.found.os.scandir", refuse
+    )  # tests may run as root, who may read all
+    with pytest.raises(PodiumError, match=r"/b cannot be read .*chmod"):
+        data_of(tmp_path).records()
+
+
+def test_with_folds_the_pictures_of_validation_are_divided_too(tmp_path, capsys):
+    lay(tmp_path, "train/a", "train/b", "val/a", "val/b", "test/a", "test/b")
+    data = data_of(tmp_path, folds=2, fold=0)
+    data.setup()
+    table = data.table
+    assert "val/ join those of training" in capsys.readouterr().out
+    assert set(table[table["id"].str.startswith("val/")]["fold"]) == {0, 1}
+    assert (table[table["id"].str.startswith("test/")]["part"] == "score").all()
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ def test_a_place_that_cannot_be_written_to_is_named(root):
 SLOWLY = """
 import json, sys, time
 from pathlib import Path
-from common.data import pack as module
+from common.data.pixels import pack as module
 from common.data.reading.images import fit_to, read
 
 module.BLOCK_ROWS = 3

@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.data.files.found import images_below
 from common.data.reading.formats import bytes_of_pixel
-from common.data.reading.image_size import image_size
+from common.data.reading.image_size import image_size, is_known
 from common.data.reading.images import ImageError, decode, read
 from common.data.reading.raw import Raw
 from common.data.reading.reader import predicted
@@ -56,10 +56,14 @@ def test_other_kinds_of_webp_and_a_jpeg_with_rubbish_between_its_parts():
         b"II+\0" + b"\xff" * 12,
         b"P6 a b",
         b"no picture",
+        b"BMW is a maker of cars, and others",
+        b"P2 is a name of roads",
+        b"\0\0\0\x18ftypisom\0\0\2\0isomiso2mp41",  # a film
     ],
 )
 def test_what_has_no_size_has_none(data):
     assert image_size(data) is None
+    assert is_known(data) == (data[:4] in (b"GIF8", b"\xff\xd8\xff", b"II*\0", b"II+\0"))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

@@ -145,24 +145,24 @@ note("-")
 # A script that launches two commands; each writes its process id, and what signal it got.
 PARENT = """
 import sys
-from common.run import launchers, lifeline
+from common.train.launch import launchers, parent_watch
 from common.train.launch.launchers import Joblib, Ray, Serial, Slurm
 launchers.PATIENCE = 20.0
 CHILD = '''
 import os, signal, sys, time
-from common.run import lifeline
+from common.train.launch import parent_watch
 name = sys.argv[1]
 def stop(signum, frame):
     open(name + '.signal', 'w').write(str(signum))
     sys.exit(128 + signum)
 signal.signal(signal.SIGTERM, stop); signal.signal(signal.SIGINT, stop)
-lifeline.hold()
+parent_watch.hold()
 open(name + '.partial', 'w').write(str(os.getpid()))
 os.rename(name + '.partial', name + '.pid')
 time.sleep(600)
 '''
 if __name__ == "__main__":
-    codes = {launcher}([[sys.executable, "-c", CHILD, name, lifeline.FLAG] for name in "abc"])
+    codes = {launcher}([[sys.executable, "-c", CHILD, name, parent_watch.FLAG] for name in "abc"])
     open("codes", "w").write(repr(codes))
 """
 ENGINES = [
