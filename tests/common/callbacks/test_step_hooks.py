@@ -56,86 +56,11 @@ def entropy(target: list[float]) -> float:
     return -sum(t * math.log(t) for t in target if t > 0)
 
 
-@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=4)))
-def test_every_combination_equals_a_loop_over_images(switches, teacher):
-    soft, levels, ohem, tta = switches
-    path, rows = teacher
-    module, data = classifier(), batch()
-    callbacks = []
-    if soft:
-        callbacks.append(SoftLabels(str(path), hard_weight=0.6, smoothing=0.2))
-        callbacks[-1].read(IDS, len(CLASSES))
-    if levels:
-        callbacks.append(HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5}))
-    if ohem:
-        callbacks.append(OHEM(keep=0.5))
-    if tta:
-        callbacks.append(TTA({"raw": Raw(), "inverted": Inverted()}))
-    module.compose(callbacks)
-    module.compose(callbacks)  # composing twice must not stack anything up
-
-    with torch.no_grad():
-        outputs = module(data["image"])
-    losses = []
-    for row in range(6):
-        one_hot = [float(k == data["label"][row]) for k in range(4)]
-        target = one_hot
-        if soft:
-            index = int(data["index"][row])
-            known = index % 2 == 0
-            target = [
-                0.6 * hard + 0.4 * float(rows[index][k]) if known else 0.8 * hard + 0.2 / 4
-                for k, hard in enumerate(one_hot)
-            ]
-        logs = outputs["label"][row].log_softmax(0)
-        loss, floor = -sum(t * float(logs[k]) for k, t in enumerate(target)), entropy(target)
-        if levels:
-            group_logs = outputs["group"][row].log_softmax(0)
-            loss += 0.5 * -sum(t * float(group_logs[PARENTS[k]]) for k, t in enumerate(target))
-            floor += 0.5 * entropy([sum(t for k, t in enumerate(target) if PARENTS[k] == g) for g in (0, 1)])
-        losses.append((loss - floor, loss))
-    kept = [loss for _, loss in (sorted(losses, reverse=True)[:3] if ohem else losses)]
-    assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
-
-    views = [data["image"], 1 - data["image"]] if tta else [data["image"]]
-    for row in range(6):
-        expected = [0.0] * 4
-        for view in views:
-            logits = module(view)["label"][row].tolist()
-            total = sum(math.exp(value) for value in logits)
-            expected = [
-                p + math.exp(value) / total / len(views) for p, value in zip(expected, logits, strict=True)
-            ]
-        assert module.predict_step(data, 0)[row].tolist() == pytest.approx(expected, rel=1e-4)
-
-
 COUNTS = np.array([40, 25, 10, 3])
 
 
-@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=5)))
-def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teacher):
-    soft, levels, adjustment, weights, triplet = switches
-    path, rows = teacher
-    module, data = classifier(), batch()
-    callbacks = []
-    if soft:
-        callbacks.append(SoftLabels(str(path), hard_weight=0.6, smoothing=0.2))
-        callbacks[-1].read(IDS, len(CLASSES))
-    if levels:
-        callbacks.append(HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5}))
-    if adjustment:
-        callbacks.append(LogitAdjustment(0.8))
-        callbacks[-1].count(COUNTS)
-    if weights:
-        callbacks.append(ClassWeights(0.9))
-        callbacks[-1].count(COUNTS)
-    if triplet:
-        callbacks.append(Triplet(weight=0.3, margin=0.5))
-        callbacks[-1].listen(module.net)
-    callbacks.append(OHEM(keep=0.5))
-    module.compose(callbacks)
-    module.compose(callbacks)
-
+def losses_by_loop(module, data, rows, soft, levels, adjustment=False, weights=False, triplet=False):
+    """(excess over what a perfect prediction costs, loss) of each image of the batch."""
     with torch.no_grad():
         outputs = module(data["image"])
         normalised = ((data["image"] - module.mean) / module.std).flatten(1)
@@ -165,6 +90,66 @@ def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teache
             loss, floor = loss * weight, floor * weight
         loss += 0.3 * pulls[row] if triplet else 0
         losses.append((loss - floor, loss))
+    return losses
+
+
+def soft_labels(path) -> SoftLabels:
+    callback = SoftLabels(str(path), hard_weight=0.6, smoothing=0.2)
+    callback.read(IDS, len(CLASSES))
+    return callback
+
+
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=4)))
+def test_every_combination_equals_a_loop_over_images(switches, teacher):
+    soft, levels, ohem, tta = switches
+    path, rows = teacher
+    module, data = classifier(), batch()
+    callbacks = [
+        *([soft_labels(path)] if soft else []),
+        *([HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5})] if levels else []),
+        *([OHEM(keep=0.5)] if ohem else []),
+        *([TTA({"raw": Raw(), "inverted": Inverted()})] if tta else []),
+    ]
+    module.compose(callbacks)
+    module.compose(callbacks)  # composing twice must not stack anything up
+    losses = losses_by_loop(module, data, rows, soft, levels)
+    kept = [loss for _, loss in (sorted(losses, reverse=True)[:3] if ohem else losses)]
+    assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
+
+    views = [data["image"], 1 - data["image"]] if tta else [data["image"]]
+    for row in range(6):
+        expected = [0.0] * 4
+        for view in views:
+            logits = module(view)["label"][row].tolist()
+            total = sum(math.exp(value) for value in logits)
+            expected = [
+                p + math.exp(value) / total / len(views) for p, value in zip(expected, logits, strict=True)
+            ]
+        assert module.predict_step(data, 0)[row].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=5)))
+def test_what_changes_the_loss_adds_up_in_the_order_of_the_recipe(switches, teacher):
+    soft, levels, adjustment, weights, triplet = switches
+    path, rows = teacher
+    module, data = classifier(), batch()
+    callbacks = [
+        *([soft_labels(path)] if soft else []),
+        *([HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5})] if levels else []),
+    ]
+    if adjustment:
+        callbacks.append(LogitAdjustment(0.8))
+        callbacks[-1].count(COUNTS)
+    if weights:
+        callbacks.append(ClassWeights(0.9))
+        callbacks[-1].count(COUNTS)
+    if triplet:
+        callbacks.append(Triplet(weight=0.3, margin=0.5))
+        callbacks[-1].listen(module.net)
+    callbacks.append(OHEM(keep=0.5))
+    module.compose(callbacks)
+    module.compose(callbacks)
+    losses = losses_by_loop(module, data, rows, *switches)
     kept = [loss for _, loss in sorted(losses, reverse=True)[:3]]
     assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / 3, rel=1e-5)
 
