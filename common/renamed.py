@@ -3,6 +3,7 @@
 from typing import Any
 
 MODULES = {  # of targets: where a module was → where it is
+    "common.callbacks.tta_scales": "common.callbacks.tta",
     "common.data.batch_views": "common.data.augmentation.batch_views",
     "common.data.copies": "common.data.edits.copies",
     "common.model.backbones": "common.model.networks.backbones",

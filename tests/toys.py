@@ -9,12 +9,10 @@ import pytorch_lightning as pl
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from common.model.classifier import ImageClassifier
 from common.model.networks.pretrained import load_weights
-from common.task.measures import Measure
-from common.task.metrics import ValidationMetrics
+from common.task.measures import Measure, by_answers
 
 CLASSES = ["bar", "cross", "ring", "slash"]
 
@@ -94,6 +92,26 @@ class Straight(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes))
 
 
+def classifier(
+    model: str | dict = "tests.toys.TinyNet",
+    size: int = 16,
+    channels: int = 1,
+    loss: str | dict = "common.model.losses.CrossEntropy",
+    kind: type[ImageClassifier] = ImageClassifier,
+    **others,
+) -> ImageClassifier:
+    """A module of `kind`, its weights drawn from seed 0. model, loss: parts, or their targets."""
+    torch.manual_seed(0)
+    parts = {"model": model, "loss": loss, "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}}
+    fit = {"fit": "stretch", "pad_value": 0, "interpolation": "area"}
+    return kind(
+        **{name: {"_target_": part} if isinstance(part, str) else part for name, part in parts.items()},
+        schedule=None,
+        preprocessing={"size": [size, size], "channels": channels, **fit},
+        **{"class_names": CLASSES, **others},
+    )
+
+
 class WithF1(ImageClassifier):
     """A competition that is measured by F1, and by a number of which less is better."""
 
@@ -101,32 +119,11 @@ class WithF1(ImageClassifier):
         return [Measure("f1", macro_f1), Measure("brier", brier, direction="min")]
 
 
-class Sure(ValidationMetrics):
-    """Measures as validation goes, of which no table form is given."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.sure = MeanMetric()
-
-    @property
-    def names(self) -> list[str]:
-        return [*super().names, "valid_sure"]
-
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        super().update(probabilities, labels)
-        self.sure.update(probabilities.amax(dim=1))
-
-    def compute(self) -> dict[str, Tensor]:
-        values = {**super().compute(), "valid_sure": self.sure.compute()}
-        self.sure.reset()
-        return values
-
-
 class WithSure(ImageClassifier):
-    def __init__(self, **others) -> None:
-        super().__init__(**others)
-        self.save_hyperparameters()
-        self.metrics = Sure(len(self.class_names))
+    """A competition with a measure of which the recipe alone says what is better."""
+
+    def measures(self) -> list[Measure]:
+        return [by_answers("sure", lambda answers: answers.confidence.mean(), direction=None)]
 
 
 def macro_f1(labels, probabilities) -> float:

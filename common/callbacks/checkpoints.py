@@ -193,8 +193,8 @@ class SaveBest(Checkpoint):
         if trainer.sanity_checking:
             return
         if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(trainer.callback_metrics))
-            raise PodiumError(f"best.{self.monitor}: there is no such metric; validation measures {known}")
+            names = ", ".join(sorted(trainer.callback_metrics))
+            raise PodiumError(f"best.{self.monitor}: there is no such metric; validation measures {names}")
         value = float(trainer.callback_metrics[self.monitor])
         if (
             self.best is None or self.best != self.best or self.sign * (value - self.best) >= 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import PodiumError
-from common.model.step_hooks import Outputs, Seams
+from common.model.step_hooks import Outputs, StepHooks
 
 
 class ClassWeights(pl.Callback):
@@ -38,11 +38,11 @@ class ClassWeights(pl.Callback):
         """Take the training images of each class, int64 (K,)."""
         self.weights = torch.from_numpy(effective_number_weights(counts, self.beta)).float()
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def weighted(losses: Callable[[Outputs, Tensor], Tensor]) -> Callable[[Outputs, Tensor], Tensor]:
             return lambda outputs, target: losses(outputs, target) * self._of(target)
 
-        return replace(seams, loss=weighted(seams.loss), floor=weighted(seams.floor))
+        return replace(hooks, loss=weighted(hooks.loss), floor=weighted(hooks.floor))
 
     def _of(self, target: Tensor) -> Tensor:
         """The weight of each image, float (B,)."""

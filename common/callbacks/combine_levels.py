@@ -7,7 +7,7 @@ from torch import Tensor
 
 from common.config.nearest import suggest
 from common.errors import PodiumError
-from common.model.step_hooks import Outputs, Seams
+from common.model.step_hooks import Outputs, StepHooks
 from common.task.hierarchy import combine_levels
 
 
@@ -30,15 +30,15 @@ class CombineLevels(pl.Callback):
                 raise PodiumError(f"{key} must be at least 0, got {value}")
         self.power = power
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         powers = (
-            self.power if isinstance(self.power, dict) else dict.fromkeys(seams.parents, float(self.power))
+            self.power if isinstance(self.power, dict) else dict.fromkeys(hooks.parents, float(self.power))
         )
         for level in powers:
-            if level not in seams.parents:
+            if level not in hooks.parents:
                 raise PodiumError(
-                    f"callbacks.combine_levels.power: there is no level {level}{suggest(level, seams.parents)}; "
-                    f"the levels above the leaves are {', '.join(seams.parents) or 'none'}"
+                    f"callbacks.combine_levels.power: there is no level {level}{suggest(level, hooks.parents)}; "
+                    f"the levels above the leaves are {', '.join(hooks.parents) or 'none'}"
                 )
 
         def probabilities(outputs: Outputs) -> Tensor:
@@ -48,6 +48,6 @@ class CombineLevels(pl.Callback):
                     "set of logits: choose model=timm_levels, or callbacks.combine_levels=null"
                 )
             counting = {level: power for level, power in powers.items() if power and level in outputs}
-            return combine_levels(seams.probabilities(outputs), outputs, seams.parents, counting)
+            return combine_levels(hooks.probabilities(outputs), outputs, hooks.parents, counting)
 
-        return replace(seams, probabilities=probabilities)
+        return replace(hooks, probabilities=probabilities)

@@ -59,7 +59,7 @@ class Freeze(pl.Callback):
 
     def _frozen(self, pl_module: pl.LightningModule) -> tuple[list[nn.Module], list[nn.Parameter]]:
         net: nn.Module = pl_module.net  # type: ignore[assignment]
-        known = dict(net.named_modules())
+        named = dict(net.named_modules())
         modules: list[nn.Module] = []
         parameters: list[nn.Parameter] = []
         for name in self.modules:
@@ -68,11 +68,11 @@ class Freeze(pl.Callback):
                 modules += parts
                 parameters += all_but_classifier
             else:
-                found = [known[before + name] for before in WRAPPERS if before + name in known]
-                if not found:
-                    raise PodiumError(_unknown(name, known))
-                modules.append(found[0])
-                parameters += found[0].parameters()
+                matches = [named[before + name] for before in WRAPPERS if before + name in named]
+                if not matches:
+                    raise PodiumError(_unknown(name, named))
+                modules.append(matches[0])
+                parameters += matches[0].parameters()
         return _without_last(modules, parameters, self.but_last) if self.but_last else (modules, parameters)
 
 
@@ -105,15 +105,15 @@ def _without_last(
     return leaves[:first], [parameter for parameter in parameters if id(parameter) not in learning]
 
 
-def _unknown(name: str, known: dict[str, nn.Module]) -> str:
+def _unknown(name: str, named: dict[str, nn.Module]) -> str:
     if name == BACKBONE:
         return (
             "callbacks.freeze.modules: the network does not say which part is its classifier, all the rest being the "
             "backbone; give it a method get_classifier() that returns it, or name modules"
         )
-    names = [child.removeprefix(before) for before in WRAPPERS for child in known if child.startswith(before)]
+    names = [child.removeprefix(before) for before in WRAPPERS for child in named if child.startswith(before)]
     near = difflib.get_close_matches(name, names, n=1)
-    top = ", ".join(child for child in known if child and "." not in child)
+    top = ", ".join(child for child in named if child and "." not in child)
     return (
         f"callbacks.freeze.modules: the network has no module «{name}»"
         + (f"; did you mean «{near[0]}»?" if near else ".")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.config.nearest import suggest
 from common.errors import PodiumError
-from common.model.step_hooks import Outputs, Seams
+from common.model.step_hooks import Outputs, StepHooks
 from common.task.hierarchy import LEAF, as_parents, check_parents, hierarchical_loss
 
 
@@ -44,14 +44,14 @@ class HierarchicalLoss(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.trainer = trainer
 
-    def wrap(self, seams: Seams) -> Seams:
-        if not self.parents and not seams.parents:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
+        if not self.parents and not hooks.parents:
             raise PodiumError(
                 "callbacks.hierarchical_loss: the data set has no class tree; name the levels by "
                 "callbacks.hierarchical_loss.parents, or set callbacks.hierarchical_loss=null"
             )
         if not self.parents:
-            self._check_weights(list(seams.parents))
+            self._check_weights(list(hooks.parents))
 
         def loss(outputs: Outputs, target: Tensor) -> Tensor:
             if not isinstance(outputs, dict):
@@ -59,19 +59,19 @@ class HierarchicalLoss(pl.Callback):
                     "callbacks.hierarchical_loss needs a network with one head per level, but this one returns a "
                     "single set of logits: choose model=timm_levels, or callbacks.hierarchical_loss=null"
                 )
-            parents = self._parents_of(seams, outputs)
-            losses = hierarchical_loss(outputs, target, parents, self._weights_of(outputs), seams.loss)
+            parents = self._parents_of(hooks, outputs)
+            losses = hierarchical_loss(outputs, target, parents, self._weights_of(outputs), hooks.loss)
             self._count(losses, list(outputs))
             return losses["loss"]
 
         def floor(outputs: Outputs, target: Tensor) -> Tensor:
-            parents = self._parents_of(seams, outputs)
-            return hierarchical_loss(outputs, target, parents, self._weights_of(outputs), seams.floor)["loss"]
+            parents = self._parents_of(hooks, outputs)
+            return hierarchical_loss(outputs, target, parents, self._weights_of(outputs), hooks.floor)["loss"]
 
-        return replace(seams, loss=loss, floor=floor)
+        return replace(hooks, loss=loss, floor=floor)
 
-    def _parents_of(self, seams: Seams, outputs: dict[str, Any]) -> dict[str, Tensor]:
-        return self.parents or {level: parent for level, parent in seams.parents.items() if level in outputs}
+    def _parents_of(self, hooks: StepHooks, outputs: dict[str, Any]) -> dict[str, Tensor]:
+        return self.parents or {level: parent for level, parent in hooks.parents.items() if level in outputs}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.names:
@@ -101,12 +101,12 @@ class HierarchicalLoss(pl.Callback):
         self.names, self.sums, self.steps = levels, self.sums.to(means.device) + means, self.steps + 1
 
     def _check_weights(self, levels: list[str]) -> None:
-        known = [LEAF, *levels]
+        names = [LEAF, *levels]
         for level in self.weights:
-            if level not in known:
+            if level not in names:
                 raise PodiumError(
-                    f"callbacks.hierarchical_loss.weights: unknown level {level}{suggest(level, known)}; "
-                    f"the levels are {', '.join(known)}"
+                    f"callbacks.hierarchical_loss.weights: unknown level {level}{suggest(level, names)}; "
+                    f"the levels are {', '.join(names)}"
                 )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.errors import PodiumError
 from common.model.margins import MarginLoss
-from common.model.step_hooks import Outputs, Seams
+from common.model.step_hooks import Outputs, StepHooks
 
 
 class LogitAdjustment(pl.Callback):
@@ -45,12 +45,12 @@ class LogitAdjustment(pl.Callback):
         images = np.maximum(counts, 1)
         self.start = torch.from_numpy(self.tau * np.log(images / images.sum())).float()
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def loss(outputs: Outputs, target: Tensor) -> Tensor:
             self.start = start = self.start.to(target.device)
             if isinstance(outputs, dict):
                 leaf = next(iter(outputs))
-                return seams.loss({**outputs, leaf: outputs[leaf] + start}, target)
-            return seams.loss(outputs + start, target)
+                return hooks.loss({**outputs, leaf: outputs[leaf] + start}, target)
+            return hooks.loss(outputs + start, target)
 
-        return replace(seams, loss=loss)
+        return replace(hooks, loss=loss)

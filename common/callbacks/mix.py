@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from common.data.augmentation.randomness import derive, uniform
 from common.errors import PodiumError
-from common.model.step_hooks import Batch, Seams
+from common.model.step_hooks import Batch, StepHooks
 
 TABLE = 4096  # quantiles of the beta distribution that are kept: λ is off by less than anyone sees
 
@@ -73,15 +73,15 @@ class Mix(pl.Callback):
         batch["image"] = torch.lerp(images[partner], images, weight)
         batch |= {"partner": partner, "own": own}
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def target(batch: Batch) -> Tensor:
-            given = seams.target(batch)
+            given = hooks.target(batch)
             if "partner" not in batch:
                 return given
             soft = given if given.is_floating_point() else F.one_hot(given, self.classes).float()
             return torch.lerp(soft[batch["partner"]], soft, batch["own"][:, None].to(soft.dtype))
 
-        return replace(seams, target=target)
+        return replace(hooks, target=target)
 
     def _quantile(self, drawn: Tensor, is_cutmix: Tensor) -> Tensor:
         """λ at these quantiles of each picture's own distribution, between two entries of the table."""

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from common.errors import PodiumError
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 
 class OHEM(pl.Callback):
@@ -25,7 +25,7 @@ class OHEM(pl.Callback):
         start_epoch: until then the whole batch counts, ≥ 0.
     """
 
-    def __init__(self, keep: float = 0.7, start_epoch: int = 0) -> None:
+    def __init__(self, keep: float, start_epoch: int = 0) -> None:
         if not 0 < keep <= 1:
             raise PodiumError(f"callbacks.ohem.keep must be in (0, 1], got {keep}")
         self.keep = keep
@@ -35,13 +35,13 @@ class OHEM(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.trainer = trainer
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def reduce(losses: Tensor, excess: Callable[[], Tensor] | None = None) -> Tensor:
             if self.trainer is not None and self.trainer.current_epoch < self.start_epoch:
-                return seams.reduce(losses, excess)
-            return seams.reduce(hardest(losses, self.keep, None if excess is None else excess()))
+                return hooks.reduce(losses, excess)
+            return hooks.reduce(hardest(losses, self.keep, None if excess is None else excess()))
 
-        return replace(seams, reduce=reduce)
+        return replace(hooks, reduce=reduce)
 
 
 def hardest(losses: Tensor, keep: float, excess: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from common.data.predictions import class_count, kept_batches
 from common.errors import PodiumError
-from common.model.step_hooks import Batch, Seams
+from common.model.step_hooks import Batch, StepHooks
 
 
 class SoftLabels(pl.Callback):
@@ -73,17 +73,17 @@ class SoftLabels(pl.Callback):
             )
         self.num_classes = num_classes
         wanted, row_of, count = set(ids), dict[str, int](), 0
-        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for path in self.paths:
             of_wide = class_count(Path(path))
             for frame, classes, kept, others in kept_batches(Path(path), ("id",)):
-                known = kept.shape[1] if others is None else of_wide
-                if known != num_classes:
+                classes_of_table = kept.shape[1] if others is None else of_wide
+                if classes_of_table != num_classes:
                     raise PodiumError(
-                        f"{path}: rows have {known} probabilities, the data set has {num_classes} classes"
+                        f"{path}: rows have {classes_of_table} probabilities, the data set has {num_classes} classes"
                     )
                 mine = [row for row, image in enumerate(frame["id"]) if image in wanted]
-                found.append(
+                pieces.append(
                     self._sharpened(classes[mine], kept[mine], None if others is None else others[mine])
                 )
                 row_of |= zip(frame["id"].iloc[mine], range(count, count + len(mine)), strict=True)
@@ -94,12 +94,12 @@ class SoftLabels(pl.Callback):
             )
         self.row = np.fromiter((row_of.get(image, -1) for image in ids), np.int64, len(ids))
         self.known = torch.from_numpy(self.row >= 0)
-        width = max(kept.shape[1] for _, kept, _ in found)  # tables may keep more or fewer classes
+        width = max(kept.shape[1] for _, kept, _ in pieces)  # tables may keep more or fewer classes
         self.classes, self.kept = (
-            np.concatenate([_widened(piece[part], width, fill) for piece in found])
+            np.concatenate([_widened(piece[part], width, fill) for piece in pieces])
             for part, fill in ((0, num_classes), (1, 0))
         )
-        self.rest = np.concatenate([rest for *_, rest in found])
+        self.rest = np.concatenate([rest for *_, rest in pieces])
 
     def _sharpened(
         self, classes: np.ndarray, kept: np.ndarray, others: np.ndarray | None
@@ -124,15 +124,15 @@ class SoftLabels(pl.Callback):
         )  # the last column takes what stands for no class
         return dense.scatter_(1, classes, kept)[:, :-1]
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def target(batch: Batch) -> Tensor:
             index, device = batch["index"], batch["label"].device
-            hard = F.one_hot(seams.target(batch), self.num_classes).float()
+            hard = F.one_hot(hooks.target(batch), self.num_classes).float()
             taught = self.hard_weight * hard + (1 - self.hard_weight) * self.teacher(index).to(device)
             smoothed = (1 - self.smoothing) * hard + self.smoothing / self.num_classes
             return torch.where(self.known[index.cpu()].to(device)[:, None], taught, smoothed)
 
-        return replace(seams, target=target)
+        return replace(hooks, target=target)
 
 
 def _widened(rows: np.ndarray, width: int, fill: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from common.errors import PodiumError
 from common.model.networks.backbone_parts import classifiers_of
 from common.model.precision import at_least_float32, without_autocast
-from common.model.step_hooks import Outputs, Seams
+from common.model.step_hooks import Outputs, StepHooks
 
 
 class Triplet(pl.Callback):
@@ -44,8 +44,8 @@ class Triplet(pl.Callback):
 
     def listen(self, network: nn.Module) -> None:
         """Keep what goes into the classifier while it trains. PodiumError if the network does not name one."""
-        found = classifiers_of(network)
-        if not found:
+        classifiers = classifiers_of(network)
+        if not classifiers:
             raise PodiumError(
                 "callbacks.triplet: the model does not say which part classifies; "
                 "give it a method get_classifier() that returns it"
@@ -55,14 +55,14 @@ class Triplet(pl.Callback):
             if classifier.training:  # where levels have features of their own, those of the leaves
                 self.features = next(iter(inputs[0].values())) if isinstance(inputs[0], dict) else inputs[0]
 
-        self.hook = found[0].register_forward_pre_hook(keep)
+        self.hook = classifiers[0].register_forward_pre_hook(keep)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self.hook is not None:
             self.hook.remove()
         self.hook = self.features = None
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def loss(outputs: Outputs, target: Tensor) -> Tensor:
             assert self.features is not None, "the classifier has not been called in this step"
             features, self.features = self.features, None
@@ -71,9 +71,9 @@ class Triplet(pl.Callback):
                 features = at_least_float32(features)
                 pooled = features.flatten(2).mean(-1) if features.ndim > 2 else features
                 triplet = batch_hard(F.normalize(pooled), labels, self.margin)
-            return seams.loss(outputs, target) + self.weight * triplet
+            return hooks.loss(outputs, target) + self.weight * triplet
 
-        return replace(seams, loss=loss)
+        return replace(hooks, loss=loss)
 
 
 def batch_hard(features: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -1,4 +1,8 @@
-"""TTA: the prediction is the mean over several views of an image."""
+"""TTA: the prediction is the mean over several views of an image.
+
+A view may give several batches of images, one after the other; each counts as one view. `count` is how many, `cost`
+what they take beside one plain pass, which goes with the number of pixels that the network sees.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +16,7 @@ from torch.nn import functional as F
 from common.build import build
 from common.errors import PodiumError
 from common.model.networks.backbones import output_shape
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 
 class TTA(pl.Callback):
@@ -20,7 +24,7 @@ class TTA(pl.Callback):
 
     Args:
         views: name → part of a callable images (B, C, H, W) in [0, 1] → the same, or several of them one after the
-            other, each a view, perhaps of another size; see the classes below and tta_scales.py.
+            other, each a view, perhaps of another size; see the classes below.
     """
 
     def __init__(self, views: dict[str, Any]) -> None:
@@ -49,11 +53,11 @@ class TTA(pl.Callback):
         """How many times as long as one plain pass a prediction takes, by the pixels that the network sees."""
         return sum(getattr(view, "cost", 1.0) for view in self.views.values())
 
-    def wrap(self, seams: Seams) -> Seams:
+    def step_hooks(self, hooks: StepHooks) -> StepHooks:
         def predict(images: Tensor) -> Tensor:
-            return torch.stack([seams.predict(view) for _, view in self._seen(images)]).mean(dim=0)
+            return torch.stack([hooks.predict(view) for _, view in self._seen(images)]).mean(dim=0)
 
-        return replace(seams, predict=predict)
+        return replace(hooks, predict=predict)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.before_predicting(pl_module)  # a view that does not fit is said before hours of training
@@ -76,8 +80,8 @@ class TTA(pl.Callback):
     def _seen(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """(name, images as this view shows them), made one at a time."""
         for name, view in self.views.items():
-            found = view(images)
-            yield from ((name, one) for one in ([found] if isinstance(found, Tensor) else found))
+            seen = view(images)
+            yield from ((name, one) for one in ([seen] if isinstance(seen, Tensor) else seen))
 
 
 class Raw:
@@ -117,9 +121,7 @@ class Cropped:
         height, width = images.shape[-2:]
         top, left = round(self.margin * height), round(self.margin * width)
         inner = images[..., top : height - top, left : width - left]
-        return F.interpolate(
-            inner, size=(height, width), mode="bilinear", align_corners=False, antialias=False
-        )
+        return _resized(inner, (height, width))
 
 
 class Moved:
@@ -148,3 +150,59 @@ class Moved:
         theta = torch.tensor(rows).to(images).expand(len(images), 2, 3)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+class RandomCrops:
+    """Random parts of the picture, always the same ones, each enlarged to the whole size. Cost: `count` passes.
+
+    As Krizhevsky et al. (2012) predicted by ten crops; there of a larger picture, here of what the network is given.
+
+    Args:
+        count: how many, ≥ 1.
+        share: of height and of width that a crop shows, in (0, 1]; 0.875 is 224 of 256.
+        seed: of the places.
+    """
+
+    def __init__(self, count: int = 10, share: float = 0.875, seed: int = 0) -> None:
+        if count < 1:
+            raise PodiumError(f"callbacks.tta: count must be at least 1, got {count}")
+        if not 0 < share <= 1:
+            raise PodiumError(f"callbacks.tta: share must be in (0, 1], got {share}")
+        self.share, self.count, self.cost = share, count, float(count)
+        generator = torch.Generator().manual_seed(seed)
+        self.places: list[list[float]] = torch.rand(
+            count, 2, generator=generator
+        ).tolist()  # 0: top, left; 1: the end
+
+    def __call__(self, images: Tensor) -> Iterator[Tensor]:
+        height, width = images.shape[-2:]
+        inner = max(1, round(self.share * height)), max(1, round(self.share * width))
+        for y, x in self.places:
+            top, left = round(y * (height - inner[0])), round(x * (width - inner[1]))
+            crop = images[..., top : top + inner[0], left : left + inner[1]]
+            yield _resized(crop, (height, width))
+
+
+class Pyramid:
+    """The whole picture at several sizes, for networks that take any. Cost: the sum of the squares of `scales`.
+
+    Args:
+        scales: of height and width, > 0; 1 is the picture as it is.
+    """
+
+    def __init__(self, scales: list[float] = [0.85, 1.0, 1.2]) -> None:  # noqa: B006  (never changed)
+        if not scales or min(scales) <= 0:
+            raise PodiumError(f"callbacks.tta: scales must be positive numbers, at least one, got {scales}")
+        self.scales, self.count = list(scales), len(scales)
+        self.cost = sum(scale**2 for scale in scales)
+
+    def __call__(self, images: Tensor) -> Iterator[Tensor]:
+        height, width = images.shape[-2:]
+        for scale in self.scales:
+            yield _resized(images, (max(1, round(scale * height)), max(1, round(scale * width))))
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=False)

@@ -95,8 +95,8 @@ def batches(path: Path, exact: bool = False) -> Iterator[tuple[pd.DataFrame, np.
         yield frame, dense
 
 
-def ranked_batches(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """(labels, their probabilities, their ranks by `ranked`, the best classes) of at most 1,024 rows at a time.
+def ranked_batches(path: Path) -> Iterator[tuple[np.ndarray, ...]]:
+    """(labels, their probabilities, their ranks by `ranked`, the best classes, theirs) of at most 1,024 rows at a time.
 
     Exact for any number of classes, but for tables of before that have no `own`, where what was left out is spread.
     """
@@ -105,11 +105,12 @@ def ranked_batches(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndar
     if not exact:
         for frame, rows in batches(path):
             labels = frame["label"].to_numpy()
-            yield labels, *ranked(rows, labels), rows.argmax(axis=1)
+            best = rows.argmax(axis=1)
+            yield labels, *ranked(rows, labels), best, rows[np.arange(len(rows)), best]
         return
     for frame, classes, kept, _ in kept_batches(path, ("id", "label", "own", "rank")):
         labels, own, rank = (frame[name].to_numpy() for name in ("label", "own", "rank"))
-        yield labels, own, rank, most_probable(classes, kept)[0]
+        yield labels, own, rank, *most_probable(classes, kept)
 
 
 def ranked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,10 +123,17 @@ def ranked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     step = max(1, BLOCK // max(1, probabilities.shape[1]))
     for start in range(0, len(labels), step):
         block, part = probabilities[start : start + step], slice(start, start + step)
-        mine = np.take_along_axis(block, labels[part, None], axis=1)
-        own[part] = mine[:, 0]
-        rank[part] = block.shape[1] - 1 - (block < mine).sum(axis=1) + np.isnan(mine[:, 0])
+        own[part] = np.take_along_axis(block, labels[part, None], axis=1)[:, 0]
+        rank[part] = ranks(block, own[part])
     return own, rank
+
+
+def ranks(probabilities: Any, own: Any) -> Any:
+    """How many other classes are at least as probable as the label; K where it is NaN: int64 (N,).
+
+    probabilities: float (N, K). own: float (N,), that of the label. Both are arrays or both tensors.
+    """
+    return probabilities.shape[1] - 1 - (probabilities < own[:, None]).sum(1) + (own != own)
 
 
 def class_count(path: Path) -> int:

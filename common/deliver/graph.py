@@ -35,7 +35,7 @@ class PixelsToProbabilities(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Fitted pictures, uint8 (N, H, W, C) → class probabilities, float32 (N, K)."""
         images = image.permute(0, 3, 1, 2).to(torch.float32) / 255
-        each = [member.seams.predict(images) for member in self.members]  # type: ignore[union-attr, operator]
+        each = [member.step_hooks.predict(images) for member in self.members]  # type: ignore[union-attr, operator]
         if len(each) == 1:
             return each[0]
         stack = torch.stack(each)

@@ -22,6 +22,6 @@ def milliseconds(checkpoint: Path) -> float:
     with torch.inference_mode():
         for _ in range(WARM_UP + TIMED):
             start = time.perf_counter()
-            module.seams.predict(image).cpu()  # waits for the device
+            module.step_hooks.predict(image).cpu()  # waits for the device
             times.append(time.perf_counter() - start)
     return 1000 * median(times[WARM_UP:])

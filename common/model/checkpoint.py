@@ -44,23 +44,23 @@ class HyperParameters(Known):
     seed: int = 0
 
 
-def check_hyper_parameters(known: dict[str, Any], module: type, file: Path) -> None:
+def check_hyper_parameters(hyper_parameters: dict[str, Any], module: type, file: Path) -> None:
     """Raise PodiumError for hyperparameters that are not of our shape, or that the module does not take."""
-    check_shape(dict(known), HyperParameters, file)
+    check_shape(dict(hyper_parameters), HyperParameters, file)
     taken = {
         name
         for base in module.__mro__
         if "__init__" in vars(base)
         for name in inspect.signature(vars(base)["__init__"]).parameters
     } - {"self", "args", "kwargs"}
-    for key in known:
+    for key in hyper_parameters:
         if key not in taken:
             raise PodiumError(f"{file}: hyper_parameters.{key} is none that {module.__name__} takes")
-    channels = known["preprocessing"]["channels"]
+    channels = hyper_parameters["preprocessing"]["channels"]
     for key in ("mean", "std"):
-        if len(known.get(key, [0])) not in (1, channels):
+        if len(hyper_parameters.get(key, [0])) not in (1, channels):
             raise PodiumError(
-                f"{file}: {key} must be one value or one a channel ({channels}), got {known[key]}"
+                f"{file}: {key} must be one value or one a channel ({channels}), got {hyper_parameters[key]}"
             )
 
 

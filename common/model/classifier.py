@@ -1,13 +1,11 @@
 """ImageClassifier: the LightningModule of every competition."""
 
-import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -24,11 +22,13 @@ from common.model.networks.frozen_features import FromFeatures
 from common.model.networks.heads import end_in_float32
 from common.model.optimizers import build_optimizer
 from common.model.schedules import Constant
-from common.model.step_hooks import Batch, Outputs, Seams, compose
+from common.model.step_hooks import Batch, Outputs, StepHooks, compose
 from common.task.hierarchy import as_parents, check_parents, levels_of
 from common.task.level_metrics import LevelMetrics
 from common.task.measures import Measure
-from common.task.metrics import Collected, ValidationMetrics
+from common.task.metrics import ValidationMetrics
+from common.task.single import SingleLabel
+from common.task.task import Task
 
 CHECKED_EVERY = 50  # batches between looks at the loss, each of which waits for the device
 BOUND = 2.0**24  # of the mean loss: beyond it float32 holds nothing of what one picture costs
@@ -84,12 +84,12 @@ class ImageClassifier(pl.LightningModule):
         if isinstance(self.loss_fn, NormFace):
             self.loss_fn.check_head(self.net)
         self.schedule = build(schedule, "schedule") if schedule else Constant()
-        self.metrics = ValidationMetrics(len(class_names))
+        self.task: Task = SingleLabel(len(class_names))
+        self.metrics = ValidationMetrics(self.task, self.task.measures)
         self.level_metrics = LevelMetrics(levels_of(self.net, self.parents))
         self.memory_format = torch.contiguous_format
-        self.collected = Collected([])
         self.from_features: FromFeatures | None = None  # set while batches hold features in place of images
-        self.seams = self._own_seams()
+        self.step_hooks = self._own_step_hooks()
         self.loss_sum, self.loss_steps = torch.zeros(()), 0  # of the training loss since the epoch began
         self.infinite: set[str] = set()  # constants that are so from the start, such as masks
 
@@ -105,53 +105,49 @@ class ImageClassifier(pl.LightningModule):
             **({"level_sizes": self.level_sizes} if with_levels else {}),
         )
 
-    # The seams ----------------------------------------------------------------------------------------------
+    # The step hooks ----------------------------------------------------------------------------------------------
 
     def measures(self) -> Sequence[Measure]:
         """What this competition is measured by besides, such as its contest's score: it may choose and stop.
 
-        Validation keeps the whole pass's probabilities for them, but for those that `metrics` measures as it goes.
+        Validation keeps the whole pass's probabilities for those that are not `by_answers`.
         """
         return ()
 
+    def all_measures(self) -> list[Measure]:
+        """The task's, and those of this competition."""
+        own = list(self.measures())
+        names = {measure.name for measure in own}
+        return [*(measure for measure in self.task.measures if measure.name not in names), *own]
+
     def measure(self, name: str) -> Measure | None:
-        """What `valid_<name>` measures, of any table: one of `measures`, or what `metrics` make of its rows."""
-        own = next((one for one in self.measures() if one.name == name), None)
-        if own is not None or f"valid_{name}" not in self.metrics.names:
-            return own
-
-        def of(labels: np.ndarray, rows: np.ndarray) -> float:
-            metrics = copy.deepcopy(self.metrics).cpu()
-            metrics.update(torch.tensor(rows), torch.tensor(labels))
-            return float(metrics.compute()[f"valid_{name}"])
-
-        return Measure(name, of, self.directions[f"valid_{name}"] or "max")
+        """What `valid_<name>` measures, of any table."""
+        return next((measure for measure in self.all_measures() if measure.name == name), None)
 
     @property
     def directions(self) -> dict[str, str | None]:
         """Every metric of a training → max or min, which is better; None where only the configuration says it."""
-        own = {f"valid_{one.name}": one.direction for one in self.measures()}
-        known = {"valid_loss": "min", "train_loss": "min"} | dict.fromkeys(self.level_metrics.names, "max")
-        known |= dict.fromkeys(("valid_top1", "valid_top5"), "max") | own
-        names = [*self.metrics.names, *self.level_metrics.names, *own, "train_loss"]
-        return {name: known.get(name) for name in names}
+        return (
+            {f"valid_{measure.name}": measure.direction for measure in self.all_measures()}
+            | dict.fromkeys(self.level_metrics.names, "max")
+            | {"train_loss": "min"}
+        )
 
     def setup(self, stage: str) -> None:
-        own = [one for one in self.measures() if f"valid_{one.name}" not in self.metrics.names]
-        self.collected = Collected(own).to(self.device)
+        self.metrics = ValidationMetrics(self.task, self.all_measures()).to(self.device)
         self.compose(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def compose(self, callbacks: list[Any]) -> None:
-        """Take the seams of these callbacks; without any, targets are labels, and losses are averaged."""
-        self.seams = compose(self._own_seams(), callbacks)
+        """Take the step hooks of these callbacks; without any, targets are labels, and losses are averaged."""
+        self.step_hooks = compose(self._own_step_hooks(), callbacks)
 
-    def _own_seams(self) -> Seams:
-        return Seams(
-            target=lambda batch: batch["label"],
+    def _own_step_hooks(self) -> StepHooks:
+        return StepHooks(
+            target=self.task.target,
             loss=lambda outputs, target: deferred.losses(self.loss_fn, leaf(outputs), target),
             reduce=lambda losses, excess=None: losses.mean(),
-            probabilities=lambda outputs: leaf(outputs).float().softmax(dim=1),
-            predict=lambda images: self.seams.probabilities(self(images)),
+            probabilities=lambda outputs: self.task.probabilities(leaf(outputs)),
+            predict=lambda images: self.step_hooks.probabilities(self(images)),
             parents=self.parents,
             floor=lambda outputs, target: least(self.loss_fn, target, leaf(outputs).shape[-1]),
         )
@@ -164,9 +160,11 @@ class ImageClassifier(pl.LightningModule):
         return self.net(normalised.contiguous(memory_format=self.memory_format))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs, target = self._outputs(batch), self.seams.target(batch)
-        losses = self.seams.loss(outputs, target)
-        loss = self.seams.reduce(losses, lambda: losses.detach() - self.seams.floor(outputs, target))
+        outputs, target = self._outputs(batch), self.step_hooks.target(batch)
+        losses = self.step_hooks.loss(outputs, target)
+        loss = self.step_hooks.reduce(
+            losses, lambda: losses.detach() - self.step_hooks.floor(outputs, target)
+        )
         self.loss_sum = self.loss_sum + loss.detach()
         self.loss_steps += 1
         return loss * self._of_group(batch_idx)
@@ -184,28 +182,26 @@ class ImageClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         outputs = self._outputs(batch)
-        probabilities = self.seams.probabilities(outputs)
+        probabilities = self.step_hooks.probabilities(outputs)
         self.metrics.update(probabilities, batch["label"])
-        if self.collected.measures:
-            self.collected.update(probabilities, batch["label"])
         if self.level_metrics.levels:
             self.level_metrics.update(probabilities, outputs, batch["label"])
 
     def predict_scored(self, images: Tensor, labels: Tensor) -> Tensor:
-        """As the seam `predict`, while `level_metrics` counts what the heads above the leaves say in each pass."""
-        seams = self.seams
+        """As the step hook `predict`, while `level_metrics` counts what the heads above the leaves say in each pass."""
+        hooks = self.step_hooks
 
         def counted(outputs: Outputs) -> Tensor:
-            found = seams.probabilities(outputs)
-            self.level_metrics.update(found, outputs, labels)
-            return found
+            probabilities = hooks.probabilities(outputs)
+            self.level_metrics.update(probabilities, outputs, labels)
+            return probabilities
 
         if self.level_metrics.levels:
-            self.seams = replace(seams, probabilities=counted)
+            self.step_hooks = replace(hooks, probabilities=counted)
         try:
-            return seams.predict(images)
+            return hooks.predict(images)
         finally:
-            self.seams = seams
+            self.step_hooks = hooks
 
     def _outputs(self, batch: Batch) -> Outputs:
         """Of the batch's images, or of the features that stand for them."""
@@ -213,7 +209,7 @@ class ImageClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities, float (B, K)."""
-        return self.seams.predict(batch["image"])
+        return self.step_hooks.predict(batch["image"])
 
     # An epoch -----------------------------------------------------------------------------------------------
 
@@ -250,22 +246,17 @@ class ImageClassifier(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Processes that have no picture to validate gather with the others."""
-        nothing = (
+        self.metrics.update(
             torch.empty(0, len(self.class_names), device=self.device),
             torch.empty(0, device=self.device).long(),
         )
-        self.metrics.update(*nothing)
-        if self.collected.measures:
-            self.collected.update(*nothing)
 
     def on_validation_epoch_end(self) -> None:
         measured = self.metrics.compute()
+        self.metrics.reset()
         if not self.trainer.sanity_checking:
             self._check_finite(measured["valid_loss"])
         self.log_dict(measured)
-        if self.collected.measures:
-            self.log_dict(self.collected.compute())
-            self.collected.reset()
         if self.level_metrics.levels:
             self.log_dict(self.level_metrics.compute())
             self.level_metrics.reset()

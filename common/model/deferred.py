@@ -127,13 +127,13 @@ class _Losses(torch.autograd.Function):
             "enabled": torch.is_autocast_enabled(device),
         }
         layer = _Layer(weight, bias, ctx.unit_rows, ctx.shift)
-        found = []
+        losses = []
         for some, wanted in zip(features.split(ctx.chunk), target.split(ctx.chunk), strict=True):
             with torch.autocast(device, enabled=False):
                 logits = layer.logits(some)
-            found.append(loss(logits, wanted))
+            losses.append(loss(logits, wanted))
             del logits  # before the next ones are made
-        return torch.cat(found)
+        return torch.cat(losses)
 
     @staticmethod
     @once_differentiable
@@ -171,5 +171,5 @@ def _gradient(ctx: Any, logits: Tensor, target: Tensor, grad_losses: Tensor) -> 
     """Of the losses with respect to the logits of a chunk."""
     logits = logits.detach().requires_grad_()
     with torch.enable_grad(), torch.autocast(**ctx.autocast):
-        found = ctx.loss(logits, target)
-    return torch.autograd.grad(found, logits, grad_losses)[0]
+        losses = ctx.loss(logits, target)
+    return torch.autograd.grad(losses, logits, grad_losses)[0]

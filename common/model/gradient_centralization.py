@@ -5,16 +5,13 @@ https://arxiv.org/abs/2004.01461: before each step, every output channel's gradi
 the weights that lead to it stays what it was.
 """
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from pytorch_optimizer.optimizer.gradient_centralization import centralize_gradient
 from torch.optim import Optimizer
 
 from common.errors import PodiumError
-
-SMALLEST_NDIM = {"all": 2, "conv_only": 4}  # of weights that are centralised
 
 
 def centralize(
@@ -30,26 +27,18 @@ def centralize(
     """
     if centralize_gradients == "none":
         return
-    if centralize_gradients not in SMALLEST_NDIM:
+    if centralize_gradients not in ("all", "conv_only"):
         raise PodiumError(
             f"optimizer.centralize_gradients must be none, all or conv_only, got {centralize_gradients}"
         )
-    smallest = SMALLEST_NDIM[centralize_gradients]
 
+    @torch.no_grad()
     def act() -> None:
-        weights = (weight for group in optimizer.param_groups for weight in group["params"])
-        subtract_means(
-            weight.grad for weight in weights if weight.grad is not None and weight.ndim >= smallest
-        )
+        for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+            if weight.grad is not None:  # one by one: a list would be stacked, which takes its memory again
+                centralize_gradient(weight.grad, gc_conv_only=centralize_gradients == "conv_only")
 
     optimizer.register_step_pre_hook(_before_update(act))
-
-
-@torch.no_grad()
-def subtract_means(gradients: Iterable[Tensor]) -> None:
-    """From each gradient, in place, its mean over every dimension but the first."""
-    for gradient in gradients:
-        gradient.sub_(gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True))
 
 
 def _before_update(act: Any) -> Any:

@@ -148,8 +148,8 @@ def least(loss: nn.Module, target: Tensor, classes: int) -> Tensor:
     the loss takes it.
     """
     floor = getattr(loss, "floor", None)
-    found = torch.zeros(1, device=target.device) if floor is None else floor(target, classes)
-    return found.expand(len(target))
+    least_loss = torch.zeros(1, device=target.device) if floor is None else floor(target, classes)
+    return least_loss.expand(len(target))
 
 
 def likeness(target: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:

@@ -23,21 +23,28 @@ from common.errors import PodiumError
 WARMUP_START = 0.01  # not 0, so that the first step is not lost
 
 
+class Schedule:
+    """What the schedules have in common: PodiumError for a number that is out of its range."""
+
+    def __post_init__(self) -> None:
+        for names, check in CHECKS.items():
+            for name in names.split():
+                if hasattr(self, name):
+                    check(name, getattr(self, name))
+
+
 @dataclass
-class Constant:
+class Constant(Schedule):
     """The base rate throughout. warmup: share of the run, in [0, 1)."""
 
     warmup: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_share("warmup", self.warmup)
 
     def __call__(self, progress: float, epoch: float) -> float:
         return _ramp(progress, self.warmup)
 
 
 @dataclass
-class Cosine:
+class Cosine(Schedule):
     """Half a cosine from 1 to `final` (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
 
     warmup: share of the run, in [0, 1). final: factor at the end, >= 0.
@@ -46,16 +53,12 @@ class Cosine:
     warmup: float = 0.05
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        _check_share("warmup", self.warmup)
-        _check_factor("final", self.final)
-
     def __call__(self, progress: float, epoch: float) -> float:
         return _ramp(progress, self.warmup) * _cosine(1, self.final, _after(progress, self.warmup))
 
 
 @dataclass
-class Linear:
+class Linear(Schedule):
     """A straight line from 1 to `final`.
 
     warmup: share of the run, in [0, 1). final: factor at the end, >= 0.
@@ -64,16 +67,12 @@ class Linear:
     warmup: float = 0.0
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        _check_share("warmup", self.warmup)
-        _check_factor("final", self.final)
-
     def __call__(self, progress: float, epoch: float) -> float:
         return _ramp(progress, self.warmup) * (1 + (self.final - 1) * _after(progress, self.warmup))
 
 
 @dataclass
-class Polynomial:
+class Polynomial(Schedule):
     """`(1 - progress)^power`, from 1 to `final`.
 
     power: > 0. warmup: share of the run, in [0, 1). final: factor at the end, >= 0.
@@ -83,18 +82,13 @@ class Polynomial:
     warmup: float = 0.0
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        _check_positive("power", self.power)
-        _check_share("warmup", self.warmup)
-        _check_factor("final", self.final)
-
     def __call__(self, progress: float, epoch: float) -> float:
         left = (1 - _after(progress, self.warmup)) ** self.power
         return _ramp(progress, self.warmup) * (self.final + (1 - self.final) * left)
 
 
 @dataclass
-class OneCycle:
+class OneCycle(Schedule):
     """Cosine up from `start` to 1, cosine down to `final` (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
 
     `optimizer.lr` is the peak. Momentum is left alone. As torch's OneCycleLR the run's last step has the rate `final`,
@@ -108,9 +102,7 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         _check_positive("warmup", self.warmup)
-        _check_share("warmup", self.warmup)
-        _check_factor("start", self.start)
-        _check_factor("final", self.final)
+        super().__post_init__()
 
     def __call__(self, progress: float, epoch: float, step: float = 0.0) -> float:
         peak = self.warmup - step
@@ -120,7 +112,7 @@ class OneCycle:
 
 
 @dataclass
-class Exponential:
+class Exponential(Schedule):
     """Times `gamma` after every `every` epochs.
 
     gamma: in (0, 1]. every: epochs, > 0. warmup: share of the run, in [0, 1).
@@ -131,18 +123,16 @@ class Exponential:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive("gamma", self.gamma)
+        super().__post_init__()
         if self.gamma > 1:
             raise PodiumError(f"schedule.gamma must be in (0, 1], got {self.gamma}")
-        _check_positive("every", self.every)
-        _check_share("warmup", self.warmup)
 
     def __call__(self, progress: float, epoch: float) -> float:
         return _ramp(progress, self.warmup) * self.gamma ** math.floor(epoch / self.every)
 
 
 @dataclass
-class InverseTime:
+class InverseTime(Schedule):
     """`1 / (1 + decay · epoch)`, falling with every step: the `decay` of Keras' first optimizers.
 
     decay: an epoch, >= 0; Keras' own is a step: so many times its steps an epoch. warmup: share of the run, in [0, 1).
@@ -151,16 +141,12 @@ class InverseTime:
     decay: float = 0.1
     warmup: float = 0.0
 
-    def __post_init__(self) -> None:
-        _check_factor("decay", self.decay)
-        _check_share("warmup", self.warmup)
-
     def __call__(self, progress: float, epoch: float) -> float:
         return _ramp(progress, self.warmup) / (1 + self.decay * epoch)
 
 
 @dataclass
-class Steps:
+class Steps(Schedule):
     """A table: `factors[0]` until `boundaries[0]`, then `factors[1]` until `boundaries[1]`, and so on.
 
     boundaries: ascending; shares of the run in (0, 1), or epochs > 0.
@@ -190,7 +176,7 @@ class Steps:
             )
         for factor in self.factors:
             _check_factor("factors", factor)
-        _check_share("warmup", self.warmup)
+        super().__post_init__()
 
     def __call__(self, progress: float, epoch: float) -> float:
         at = progress if self.unit == "share" else epoch
@@ -198,7 +184,7 @@ class Steps:
 
 
 @dataclass
-class CosineRestarts:
+class CosineRestarts(Schedule):
     """Half cosines from 1 to `final`, `first` epochs long, then each `multiply` times as long as the last.
 
     SGDR: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983. A run ends low if it ends with a
@@ -211,10 +197,9 @@ class CosineRestarts:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive("first", self.first)
+        super().__post_init__()
         if self.multiply < 1:
             raise PodiumError(f"schedule.multiply must be at least 1, got {self.multiply}")
-        _check_factor("final", self.final)
 
     def __call__(self, progress: float, epoch: float) -> float:
         length = self.first
@@ -251,3 +236,10 @@ def _check_factor(key: str, value: float) -> None:
 def _check_positive(key: str, value: float) -> None:
     if not value > 0:
         raise PodiumError(f"schedule.{key} must be above 0, got {value}")
+
+
+CHECKS = {
+    "power gamma every first": _check_positive,
+    "warmup": _check_share,
+    "start final decay": _check_factor,
+}

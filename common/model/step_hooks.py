@@ -1,8 +1,8 @@
-"""The seams at which training and prediction are bent, each by exactly one shared idea."""
+"""The step hooks: where training and prediction are changed, each by exactly one shared idea."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +14,12 @@ Outputs = Any
 
 
 @dataclass(frozen=True)
-class Seams:
+class StepHooks:
     """How one step goes: loss = reduce(loss(outputs, target(batch))), and how one batch is predicted.
 
     target: batch → int64 (B,) or float (B, K). loss: (outputs, target) → float (B,). reduce: float (B,) → scalar.
     probabilities: the outputs of one pass → float (B, K). predict: images float (B, C, H, W) in [0, 1] → float (B, K),
-    over one pass or several. parents: coarser level → parent of each class, int64 (K,); nothing bends these.
+    over one pass or several. parents: coarser level → parent of each class, int64 (K,); nothing changes these.
     floor: (outputs, target) → float (B,), the part of a loss that is the target's own entropy and no mistake; what
     multiplies losses multiplies it too. `reduce` may ask for the excess over it: a function → float (B,).
     """
@@ -35,16 +35,13 @@ class Seams:
     )
 
 
-class Wraps(Protocol):
-    """A callback that bends a seam: given the seams so far, it returns them with one replaced."""
+def compose(hooks: StepHooks, callbacks: list[Any]) -> StepHooks:
+    """Let every callback that has `step_hooks(hooks)` replace one of them, in order.
 
-    def wrap(self, seams: Seams) -> Seams: ...
-
-
-def compose(seams: Seams, callbacks: list[Any]) -> Seams:
-    """Apply every callback that has a `wrap`, in order. Composed afresh each time, so that nothing stacks up."""
+    They are composed afresh each time, so that nothing stacks up.
+    """
     for callback in callbacks:
-        wrap = getattr(callback, "wrap", None)
-        if wrap is not None:
-            seams = wrap(seams)
-    return seams
+        replaced = getattr(callback, "step_hooks", None)
+        if replaced is not None:
+            hooks = replaced(hooks)
+    return hooks

@@ -63,7 +63,7 @@ def check_received(config: dict[str, Any], file: Path) -> None:
 
 
 def load_module(config: dict[str, Any], checkpoint: Path) -> ImageClassifier:
-    """The module that a checkpoint holds, in eval mode, with the seams that the configuration's callbacks bend.
+    """The module that a checkpoint holds, in eval mode, with the step hooks of the configuration's callbacks.
 
     It computes in the memory format that its job's training chose: on CPUs the other one can take three times as long.
     """

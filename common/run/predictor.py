@@ -77,7 +77,7 @@ class Ensemble:
         ]
         with torch.inference_mode():
             each = [
-                module.seams.predict(
+                module.step_hooks.predict(
                     tensors[self.preprocessings.index(module.preprocessing)]
                     .to(module.device)
                     .float()
@@ -115,7 +115,7 @@ def _check_predicts(module: ImageClassifier, checkpoint: Path) -> None:
     """
     size, channels = module.preprocessing["size"], module.preprocessing["channels"]
     with reading(checkpoint), torch.inference_mode():
-        said = module.seams.predict(torch.zeros(1, channels, *size, device=module.device))
+        said = module.step_hooks.predict(torch.zeros(1, channels, *size, device=module.device))
         if tuple(said.shape) != (1, len(module.class_names)):
             raise PodiumError(
                 f"the network tells {said.shape[-1]} classes apart, {len(module.class_names)} are named"

@@ -92,24 +92,24 @@ def check_parents(parents: Mapping[str, Tensor], num_classes: int, key: str = "l
     """
     sizes: dict[str, int] = {}
     for level, parent in parents.items():
-        its = f"{key}.{level}"
+        where = f"{key}.{level}"
         if level in ("loss", LEAF) or "." in level or not level or hasattr(nn.ModuleDict(), level):
-            raise PodiumError(f"{its}: «{level}» means something else here; call the level otherwise")
+            raise PodiumError(f"{where}: «{level}» means something else here; call the level otherwise")
         if parent.dtype != torch.int64 or parent.shape != (num_classes,):
             raise PodiumError(
-                f"{its} must be int64 ({num_classes},), one parent for each leaf class, "
+                f"{where} must be int64 ({num_classes},), one parent for each leaf class, "
                 f"got {parent.dtype} {tuple(parent.shape)}"
             )
         if parent.min() < 0:
             leaf = int(parent.argmin())
-            raise PodiumError(f"{its}: leaf class {leaf} has no parent ({int(parent[leaf])})")
+            raise PodiumError(f"{where}: leaf class {leaf} has no parent ({int(parent[leaf])})")
         if parent.max() >= num_classes:
-            raise PodiumError(f"{its}: class {int(parent.max())}, but there are only {num_classes} leaves")
+            raise PodiumError(f"{where}: class {int(parent.max())}, but there are only {num_classes} leaves")
         sizes[level] = int(parent.max()) + 1
         empty = sorted(set(range(sizes[level])) - set(parent.tolist()))
         if empty:
             raise PodiumError(
-                f"{its}: classes {empty[:5]} have no leaf; number the parents 0, 1, 2, … without gaps"
+                f"{where}: classes {empty[:5]} have no leaf; number the parents 0, 1, 2, … without gaps"
             )
     names = list(parents)
     for finer, coarser in pairwise(names):

@@ -37,9 +37,9 @@ class LevelMetrics(Metric):
 
     def update(self, probabilities: Tensor, outputs: Mapping[str, Tensor], labels: Tensor) -> None:
         """probabilities: of the leaves, (B, K). outputs: level → logits (B, K_level). labels: int64 (B,)."""
-        said = torch.stack([outputs[level].argmax(dim=1) for level in self.levels])  # (L, B)
-        self.right += (said == self.parents[:, labels]).sum(dim=1)
-        self.agreeing += (said == self.parents[:, probabilities.argmax(dim=1)]).sum(dim=1)
+        predicted = torch.stack([outputs[level].argmax(dim=1) for level in self.levels])  # (L, B)
+        self.right += (predicted == self.parents[:, labels]).sum(dim=1)
+        self.agreeing += (predicted == self.parents[:, probabilities.argmax(dim=1)]).sum(dim=1)
         self.images += len(labels)
 
     def compute(self) -> dict[str, Tensor]:
@@ -49,9 +49,9 @@ class LevelMetrics(Metric):
     def take(self) -> dict[str, float]:
         """What this process alone has counted, named without `valid_`; then starts over."""
         names = [name.removeprefix("valid_") for name in self.names]
-        found = dict(zip(names, self._shares().tolist(), strict=True))
+        shares = dict(zip(names, self._shares().tolist(), strict=True))
         self.reset()
-        return found
+        return shares
 
     def _shares(self) -> Tensor:
         return torch.cat([self.right, self.agreeing]) / self.images

@@ -9,9 +9,26 @@ is the mean average precision (common/task/mean_ap.py), so its name is `class_ac
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+
+from common.task.measures import Answers, Measure, by_answers
+
+
+def long_tail_measures(num_classes: int, levels: Mapping[str, Sequence[int]]) -> list[Measure]:
+    """`gap` and `class_accuracy` of the leaves; `<level>_top1`, `<level>_gap`, `<level>_class_accuracy` of each above.
+
+    levels: level above → parent of each leaf class, K numbers. The parent of the leaf predicted is predicted, as
+    confidently as the leaf: what is said of a picture is one leaf, and its ancestors follow.
+    """
+    places = {"": range(num_classes)} | {f"{level}_": parent for level, parent in levels.items()}
+    return [
+        by_answers(f"{level}{name}", partial(_at_level, parent, name))
+        for level, parent in places.items()
+        for name in (SCORES if level else ("gap", "class_accuracy"))
+    ]
 
 
 def long_tail_scores(
@@ -29,20 +46,25 @@ def long_tail_scores(
 def level_scores(
     labels: NDArray, predicted: NDArray, confidences: NDArray, levels: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, float]]:
-    """Level above → `top1` and the scores of `long_tail_scores`, where the parent of the leaf predicted is predicted.
-
-    It is predicted as confidently as the leaf: what is said of a picture is one leaf, and its ancestors follow.
-    Without images all are NaN.
+    """Level above → `top1` and the scores of `long_tail_scores`, as `long_tail_measures` has them; NaN without images.
 
     labels, predicted, confidences: of the leaves, as above. levels: level → parent of each leaf class, K numbers.
     """
-    found = {}
+    scores = {}
     for level, parents in levels.items():
         parent = np.asarray(parents)
-        right, said = parent[labels], parent[predicted]
-        scores = long_tail_scores(right, said, confidences, int(parent.max()) + 1)
-        found[level] = {"top1": float((right == said).mean()) if len(labels) else float("nan"), **scores}
-    return found
+        right, guessed = parent[labels], parent[predicted]
+        top1 = float((right == guessed).mean()) if len(labels) else float("nan")
+        scores[level] = {"top1": top1} | long_tail_scores(right, guessed, confidences, int(parent.max()) + 1)
+    return scores
+
+
+SCORES = ("top1", "gap", "class_accuracy")
+
+
+def _at_level(parent: Sequence[int], name: str, answers: Answers) -> float:
+    scores = level_scores(answers.label, answers.predicted, answers.confidence, {"": parent})
+    return scores[""][name]
 
 
 def global_average_precision(correct: NDArray, confidences: NDArray) -> float:

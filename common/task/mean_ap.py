@@ -9,11 +9,9 @@ torchmetrics' MulticlassAveragePrecision is another measure: it ranks all pictur
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.data import dim_zero_cat
+
+from common.task.measures import Answers, Measure, by_answers
 
 
 def average_precisions(
@@ -24,11 +22,11 @@ def average_precisions(
     labels, predicted: int (N,) in 0..K-1. scores: float (N,), of the predicted class. Pictures of one score count
     together, so their order does not matter.
     """
-    found = np.full(num_classes, np.nan)
+    precisions = np.full(num_classes, np.nan)
     for label in np.unique(labels):
         mine = predicted == label
-        found[label] = _envelope_area(labels[mine] == label, scores[mine], int((labels == label).sum()))
-    return found
+        precisions[label] = _envelope_area(labels[mine] == label, scores[mine], int((labels == label).sum()))
+    return precisions
 
 
 def mean_over_classes(precisions: NDArray) -> float:
@@ -37,10 +35,15 @@ def mean_over_classes(precisions: NDArray) -> float:
     return float(there.mean()) if len(there) else float("nan")
 
 
-def mean_average_precision(labels: NDArray, probabilities: NDArray, num_classes: int) -> float:
-    """The mean over classes, in [0, 1], of labels int (N,) and probabilities float (N, K); NaN without pictures."""
-    predicted, scores = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    return mean_over_classes(average_precisions(labels, predicted, scores, num_classes))
+def mean_average_precision(num_classes: int) -> Measure:
+    """`map`, the mean over classes of `average_precisions`, in [0, 1]."""
+
+    def mean(answers: Answers) -> float:
+        return mean_over_classes(
+            average_precisions(answers.label, answers.predicted, answers.confidence, num_classes)
+        )
+
+    return by_answers("map", mean)
 
 
 def _envelope_area(true: NDArray, scores: NDArray, positives: int) -> float:
@@ -51,38 +54,3 @@ def _envelope_area(true: NDArray, scores: NDArray, positives: int) -> float:
     recall = hits / positives
     envelope = np.maximum.accumulate((hits / (last_of_score + 1))[::-1])[::-1]
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
-
-
-class MeanAveragePrecision(Metric):
-    """The mean of `average_precisions` over a whole pass, exact under DDP.
-
-    It keeps a score, a prediction and a label for each picture.
-    """
-
-    full_state_update = False
-    higher_is_better = True
-    scores: list[Tensor]
-    predicted: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        for name in ("scores", "predicted", "labels"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        """probabilities: float (B, K); labels: int64 (B,)."""
-        scores, predicted = probabilities.max(dim=1)
-        self.scores.append(scores)
-        self.predicted.append(predicted)
-        self.labels.append(labels)
-
-    def compute(self) -> Tensor:
-        if not len(self.labels):
-            return torch.tensor(torch.nan, device=self.device)
-        labels, predicted, scores = (
-            dim_zero_cat(state).cpu().numpy() for state in (self.labels, self.predicted, self.scores)
-        )
-        found = average_precisions(labels, predicted, scores, self.num_classes)
-        return torch.tensor(mean_over_classes(found), device=self.device)

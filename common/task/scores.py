@@ -3,7 +3,7 @@
 `labels` and `predictions` are int arrays (N,) in 0..K-1, `probabilities` is float (N, K) whose rows sum to 1.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from common.data.predictions import ranked, ranked_batches
+from common.task.measures import Answers, Measure, by_answers
+
+
+def standard_measures(num_classes: int) -> list[Measure]:
+    """`loss`, `top1` and, from five classes on, `top5`: what every competition is measured by.
+
+    The loss is the log loss of the probabilities, whatever loss trains: it can be compared between recipes.
+    """
+    loss = by_answers("loss", lambda answers: float(log_losses(answers.own).mean()), "min")
+    shares = [
+        by_answers(f"top{k}", lambda answers, k=k: float((answers.rank < k).mean()))  # type: ignore[misc]
+        for k in (1, 5)
+        if k <= num_classes
+    ]
+    return [loss, *shares]
 
 
 def score_rows(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]) -> dict[str, Any]:
@@ -20,34 +35,24 @@ def score_rows(labels: np.ndarray, probabilities: np.ndarray, class_names: list[
 
     Without images top1, top5 and loss are None.
     """
-    best = probabilities.argmax(axis=1) if len(labels) else labels
-    return _score([(labels, *ranked(probabilities, labels), best)], class_names)
+    return _score(Answers.of(labels, probabilities), class_names)
 
 
 def score_file(path: Path, class_names: list[str]) -> dict[str, Any]:
     """As `score_rows`, of a table of predictions (common/data/predictions.py), read in pieces."""
-    return _score(ranked_batches(path), class_names)
+    columns = (np.concatenate(column) for column in zip(*ranked_batches(path), strict=True))
+    return _score(Answers(*columns), class_names)
 
 
-def _score(
-    pieces: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], class_names: list[str]
-) -> dict[str, Any]:
-    """pieces: as `ranked_batches` gives them."""
-    sums = {"top1": 0.0, "top5": 0.0, "loss": 0.0}
-    labels, predicted = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for known, own, rank, best in pieces:
-        sums["top1"] += int((rank < 1).sum())
-        sums["top5"] += int((rank < 5).sum())
-        sums["loss"] += float(log_losses(own).sum())
-        labels.append(known)
-        predicted.append(best)
-    known = np.concatenate(labels)
-    found: dict[str, Any] = {name: total / len(known) if len(known) else None for name, total in sums.items()}
-    if len(class_names) < 5:
-        del found["top5"]
-    table = class_table(known, np.concatenate(predicted), class_names)
+def _score(answers: Answers, class_names: list[str]) -> dict[str, Any]:
+    loss, *shares = standard_measures(len(class_names))
+    some = len(answers.label) > 0
+    scores = {
+        one.name: one.of_answers(answers) if some and one.of_answers else None for one in (*shares, loss)
+    }
+    table = class_table(answers.label, answers.predicted, class_names)
     per_class = table.astype(object).where(table.notna(), None).to_dict("records")
-    return {**found, "images": len(known), "per_class": per_class}
+    return {**scores, "images": len(answers.label), "per_class": per_class}
 
 
 def class_table(labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str]) -> pd.DataFrame:
@@ -139,7 +144,7 @@ def log_losses(own: NDArray[np.floating]) -> NDArray[np.float64]:
     """-ln of the true classes' probabilities (N,), in nats.
 
     They are clipped to [eps, 1 - eps], eps that of their dtype, so that a certain mistake costs a finite amount (15.9
-    in float32). The one definition of it; ValidationMetrics has the same in torch.
+    in float32).
     """
     eps = float(np.finfo(own.dtype).eps)
     return -np.log(own.astype(np.float64).clip(eps, 1 - eps))
@@ -192,5 +197,5 @@ def _checked_rows(
     return array, checked
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+def _ratio(part: NDArray[np.int64], total: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(part, total, out=np.full(len(part), np.nan), where=total > 0)

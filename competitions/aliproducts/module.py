@@ -5,13 +5,7 @@ from typing import Any
 import pandas as pd
 
 from common.model.classifier import ImageClassifier
-from common.task.long_tail_metrics import LongTailMetrics
-from common.task.long_tail_scores import (
-    class_accuracy,
-    global_average_precision,
-    level_scores,
-    long_tail_scores,
-)
+from common.task.long_tail_scores import level_scores, long_tail_measures, long_tail_scores
 from common.task.measures import Measure
 
 
@@ -28,21 +22,9 @@ class AliproductsModule(ImageClassifier):
     def __init__(self, **others: Any) -> None:
         super().__init__(**others)
         self.save_hyperparameters()
-        self.metrics = LongTailMetrics(len(self.class_names), self.hparams["levels"])
 
     def measures(self) -> list[Measure]:
-        classes = len(self.class_names)
-        return [
-            Measure(
-                "class_accuracy", lambda labels, rows: class_accuracy(labels, rows.argmax(axis=1), classes)
-            ),
-            Measure(
-                "gap",
-                lambda labels, rows: global_average_precision(
-                    labels == rows.argmax(axis=1), rows.max(axis=1)
-                ),
-            ),
-        ]
+        return long_tail_measures(len(self.class_names), self.hparams["levels"])
 
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
         """gap, class_accuracy, mean_error, and `levels`: see common/task/long_tail_scores.py.
@@ -56,6 +38,6 @@ class AliproductsModule(ImageClassifier):
         by_level = level_scores(label, predicted, probability, self.hparams["levels"])
         if by_level:
             scores["levels"] = by_level
-        for level, found in by_level.items():
-            scores |= {f"{level}_{name}": found[name] for name in ("top1", "gap", "class_accuracy")}
+        for level, of_level in by_level.items():
+            scores |= {f"{level}_{name}": of_level[name] for name in ("top1", "gap", "class_accuracy")}
         return super().extra_scores(table) | scores

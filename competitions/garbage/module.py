@@ -24,8 +24,8 @@ class GarbageModule(ImageClassifier):
     def extra_scores(self, table: pd.DataFrame) -> dict[str, Any]:
         """`group_top1`: the predicted class is of the right group. With the baseline's loss, `binary_accuracy` too."""
         group, names = groups(self.class_names)
-        said, true = (table[column].map(dict(enumerate(group))) for column in ("predicted", "label"))
-        scores: dict[str, Any] = {"group_top1": float((said == true).mean())} if len(names) > 1 else {}
+        predicted, true = (table[column].map(dict(enumerate(group))) for column in ("predicted", "label"))
+        scores: dict[str, Any] = {"group_top1": float((predicted == true).mean())} if len(names) > 1 else {}
         if isinstance(self.loss_fn, BinaryOnSoftmax):
             right = torch.tensor((table["label"] == table["predicted"]).to_numpy())
             probability = torch.tensor(table["probability"].to_numpy())

@@ -41,7 +41,7 @@ def confidences(ensemble: Ensemble, image: Image) -> np.ndarray:
         stack = np.stack([fit_to(view, module.preprocessing) for view in turned]).transpose(0, 3, 1, 2)
         with torch.inference_mode():
             images = torch.from_numpy(np.ascontiguousarray(stack)).to(module.device).float().div_(255)
-            each.append(module.seams.predict(images).float().cpu().numpy())
+            each.append(module.step_hooks.predict(images).float().cpu().numpy())
     return combine(np.stack(each), ensemble.mean).max(axis=1)
 
 

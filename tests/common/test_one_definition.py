@@ -17,16 +17,15 @@ from common.ensemble import out_of_fold
 from common.ensemble.clean import judgements
 from common.ensemble.selection import outcomes
 from common.errors import PodiumError
-from common.model.classifier import ImageClassifier
 from common.model.networks.backbones import efficientnet, timm_model
 from common.model.networks.heads import ConvHead, DenseHead, LinearHead, end_in_float32
 from common.task.level_metrics import LevelMetrics
-from common.task.long_tail_metrics import LongTailMetrics
 from common.task.long_tail_scores import level_scores
-from common.task.mean_ap import MeanAveragePrecision
-from common.task.metrics import TopK, ValidationMetrics
+from common.task.metrics import ValidationMetrics
 from common.task.scores import log_loss, score_file, score_rows
+from common.task.single import SingleLabel
 from common.train import run_scores
+from tests import toys
 
 
 def table(classes: int, images: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +50,8 @@ def test_the_log_loss_is_sklearns_everywhere(classes, tmp_path):
     expected = sklearns(labels, rows)
     names = [str(number) for number in range(classes)]
     predictions.write(tmp_path / "table.parquet", names[:1] * len(labels), labels, rows)
-    metrics = ValidationMetrics(classes)
+    task = SingleLabel(classes)
+    metrics = ValidationMetrics(task, task.measures)
     for part in np.array_split(np.arange(len(labels)), 7):
         metrics.update(torch.from_numpy(rows[part]), torch.from_numpy(labels[part]))
     found = {
@@ -135,13 +135,6 @@ def test_no_pictures_is_no_number_and_no_error(tmp_path):
     assert len(predictions.read_top(tmp_path / "empty.parquet")) == 0
     frame, rows = predictions.read(tmp_path / "empty.parquet", exact=True)
     assert len(frame) == 0 and rows.shape == (0, 6)
-    for metric in (ValidationMetrics(6), LongTailMetrics(6, {"above": [0, 0, 0, 1, 1, 1]})):
-        for update in (False, True):
-            if update:
-                metric.update(torch.empty(0, 6), torch.empty(0, dtype=torch.int64))
-            assert all(value.isnan() for value in metric.compute().values())
-    assert MeanAveragePrecision(6).compute().isnan()
-    assert all(value.isnan() for value in TopK([1, 5]).compute().values())
 
 
 HEADS = {
@@ -182,11 +175,7 @@ def test_heads_end_in_32_bits_so_that_many_classes_do_not_tie(name):
 
 
 def test_a_classifier_ends_so_in_training_and_predicting():
-    module = ImageClassifier(
-        model={"_target_": "tests.toys.TinyNet"}, loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1}, schedule=None, class_names=list(map(str, range(1000))),
-        preprocessing={"size": [16, 16], "channels": 1, "fit": "stretch", "pad_value": 0, "interpolation": "area"},
-    )  # fmt: skip
+    module = toys.classifier(class_names=list(map(str, range(1000))))
     with torch.autocast("cpu", torch.bfloat16):
         assert module(torch.rand(4, 1, 16, 16)).dtype == torch.float32
         assert copy.deepcopy(module)(torch.rand(4, 1, 16, 16)).dtype == torch.float32

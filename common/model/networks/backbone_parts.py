@@ -16,8 +16,8 @@ def classifiers_of(net: nn.Module) -> list[nn.Module]:
     for submodule in net.modules():
         get_classifier: Any = getattr(submodule, "get_classifier", None)
         if get_classifier is not None:
-            found = get_classifier()
-            return list(found) if isinstance(found, tuple | list) else [found]
+            classifiers = get_classifier()
+            return list(classifiers) if isinstance(classifiers, tuple | list) else [classifiers]
     return []
 
 

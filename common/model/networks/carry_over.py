@@ -32,14 +32,14 @@ def rows_by_level(before: Classes, now: Classes) -> dict[str, Tensor]:
     """Level → for each class now its row before, or -1 for a class that was not there: int64 (K_level,)."""
     place = {name: label for label, name in enumerate(before.names)}
     old = [place.get(name, -1) for name in now.names]
-    found = {LEAF: torch.tensor(old, dtype=torch.int64)}
+    rows_of = {LEAF: torch.tensor(old, dtype=torch.int64)}
     for level in now.levels.keys() & before.levels.keys():
         rows = torch.full((now.sizes()[level],), -1, dtype=torch.int64)
         for label, parent in enumerate(now.levels[level]):
             if old[label] >= 0:
                 rows[parent] = before.levels[level][old[label]]
-        found[level] = rows
-    return found
+        rows_of[level] = rows
+    return rows_of
 
 
 def rows_of_tensors(net: nn.Module, before: Classes, now: Classes) -> dict[str, Tensor]:
@@ -78,19 +78,19 @@ def count_carried(
 
     rows: by `rows_of_tensors`. fitted: the tensors that were taken; a head of another kind takes none.
     """
-    found = {}
+    counts = {}
     for name in (name for name in rows if name.endswith("weight")):
-        known = int((rows[name] >= 0).sum()) if name in fitted else 0
-        found[_level(name, now.sizes())] = {"carried": known, "fresh": len(rows[name]) - known}
-    return found
+        taken = int((rows[name] >= 0).sum()) if name in fitted else 0
+        counts[_level(name, now.sizes())] = {"carried": taken, "fresh": len(rows[name]) - taken}
+    return counts
 
 
 def carried(own: Tensor, theirs: Tensor, rows: Tensor) -> Tensor:
     """`own` with the rows of `theirs` where there are any. own: (K, …). theirs: (K', …). rows: int64 (K,), -1: none."""
-    known = rows >= 0
-    found = own.clone()
-    found[known] = theirs[rows[known]].to(own)
-    return found
+    there = rows >= 0
+    merged = own.clone()
+    merged[there] = theirs[rows[there]].to(own)
+    return merged
 
 
 def _level(layer: str, sizes: Mapping[str, int]) -> str:

@@ -45,10 +45,10 @@ def features_of(module: Any, images: Tensor) -> Tensor:
     Of a head that looks only at the mean of each feature map, the means, (B, F, 1, 1), are enough.
     """
     classifier = classifiers_of(module.net)[0]
-    found: list[Tensor] = []
+    features: list[Tensor] = []
 
     def take(_: nn.Module, given: tuple[Any, ...]) -> None:
-        found.append(given[0])
+        features.append(given[0])
         raise _Enough  # what the classifier makes of it is not asked for
 
     handle = classifier.register_forward_pre_hook(take)
@@ -58,7 +58,7 @@ def features_of(module: Any, images: Tensor) -> Tensor:
         pass
     finally:
         handle.remove()
-    return _pooled(classifier, found[0])
+    return _pooled(classifier, features[0])
 
 
 def head_on_features(module: Any, images: Tensor) -> FromFeatures:

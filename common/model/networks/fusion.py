@@ -31,7 +31,7 @@ def fused_model(
     name, pretrained, drop_path, image_size: as in `timm_model`.
     Raises PodiumError for a depth or a network that has none, and as `timm_model`.
     """
-    whole: Any = timm_model(
+    network: Any = timm_model(
         name,
         num_classes=1,
         in_channels=in_channels,
@@ -40,7 +40,7 @@ def fused_model(
         drop_path=drop_path,
         head=DenseHead,
     )
-    backbone = Depths(whole.backbone, depths, name)
+    backbone = Depths(network.backbone, depths, name)
     shape = output_shape(backbone, (1, in_channels, *image_size))
     return WithHead(backbone, fitting_head(head or _linear, shape, name, image_size, num_classes))
 

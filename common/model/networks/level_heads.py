@@ -93,7 +93,6 @@ class LevelHead(nn.Module):
         return all(getattr(head, "pools", False) for head in self.heads.values())
 
     def forward(self, features: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-
         if isinstance(features, Tensor):
             features = dict.fromkeys(self.heads, features)
         return {level: head(features[level]) for level, head in self.heads.items()}
@@ -138,9 +137,9 @@ class Branched(nn.Module):
         training = self.training
         try:
             with torch.no_grad():
-                found = self.eval()(images)
+                outputs = self.eval()(images)
                 expected = self.trunk(images)
-            same = all(torch.allclose(found[level], expected, atol=1e-5) for level in self.branches)
+            same = all(torch.allclose(outputs[level], expected, atol=1e-5) for level in self.branches)
         except (RuntimeError, TypeError, AttributeError, ValueError):
             same = False
         self.train(training)
@@ -222,5 +221,5 @@ def _keep(entered: dict[str, Tensor], stage: str, module: nn.Module, inputs: tup
 
 def _numbered(name: str) -> tuple[str, int | None]:
     """(`layer`, 4) of `layer4`; (name, None) where it ends with no number."""
-    found = re.fullmatch(r"(.*?)(\d+)", name)
-    return (found[1], int(found[2])) if found else (name, None)
+    match = re.fullmatch(r"(.*?)(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, None)

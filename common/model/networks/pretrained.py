@@ -197,8 +197,8 @@ def timm_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Ten
         "_bn1": "bn2",
         "_fc": "classifier",
     }
-    found = (re.search(r"\bblocks\.\d+\.\d+(?=\.)", name) for name in own)
-    blocks = dict.fromkeys(match.group() for match in found if match)  # in order, each once
+    matches = (re.search(r"\bblocks\.\d+\.\d+(?=\.)", name) for name in own)
+    blocks = dict.fromkeys(match.group() for match in matches if match)  # in order, each once
     for number, block in enumerate(blocks):
         old = f"_blocks.{number}"
         if f"{old}._expand_conv.weight" in state:
@@ -234,11 +234,11 @@ def file_classes(path: Path) -> Classes | None:
     """What the network in a checkpoint of ours tells apart; None for another file of weights."""
     if path.suffix == ".safetensors":
         return None
-    known = load_checkpoint(path, key="init_from").get("hyper_parameters")
-    if not isinstance(known, Mapping) or "class_names" not in known:
+    hyper_parameters = load_checkpoint(path, key="init_from").get("hyper_parameters")
+    if not isinstance(hyper_parameters, Mapping) or "class_names" not in hyper_parameters:
         return None
-    check_shape(dict(known), Known, path)
-    return Classes(list(known["class_names"]), known.get("levels") or {})
+    check_shape(dict(hyper_parameters), Known, path)
+    return Classes(list(hyper_parameters["class_names"]), hyper_parameters.get("levels") or {})
 
 
 def _prefixes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[str, str]:

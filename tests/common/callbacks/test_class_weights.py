@@ -8,7 +8,7 @@ import torch
 
 from common.callbacks.class_weights import ClassWeights, effective_number_weights
 from common.errors import PodiumError
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 COUNTS = np.array([500, 40, 1, 0, 3_000_000])
 
@@ -29,7 +29,7 @@ def test_beta_of_one_is_inverse_frequency_and_its_limit():
 
 
 def test_each_loss_is_weighed_by_its_class_and_soft_targets_by_the_mean():
-    plain = Seams(
+    plain = StepHooks(
         target=None,
         loss=lambda outputs, target: outputs.sum(1),
         reduce=torch.mean,
@@ -38,18 +38,18 @@ def test_each_loss_is_weighed_by_its_class_and_soft_targets_by_the_mean():
     )  # type: ignore[arg-type]
     callback = ClassWeights(0.99)
     callback.count(COUNTS)
-    seams = callback.wrap(replace(plain))
+    hooks = callback.step_hooks(replace(plain))
     weights = effective_number_weights(COUNTS, 0.99)
     outputs, labels = torch.rand(4, 5), torch.tensor([0, 2, 1, 4])
     losses = outputs.sum(1).tolist()
     expected = [loss * weights[label] for loss, label in zip(losses, labels, strict=True)]
-    assert seams.loss(outputs, labels).tolist() == pytest.approx(expected, rel=1e-5)
+    assert hooks.loss(outputs, labels).tolist() == pytest.approx(expected, rel=1e-5)
     soft = torch.rand(4, 5).softmax(1)
     expected = [
         loss * sum(float(t) * w for t, w in zip(row, weights, strict=True))
         for loss, row in zip(losses, soft, strict=True)
     ]
-    assert seams.loss(outputs, soft).tolist() == pytest.approx(expected, rel=1e-5)
+    assert hooks.loss(outputs, soft).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("beta", [-0.1, 1.5, float("nan")])

@@ -14,7 +14,8 @@ from common.model.classifier import ImageClassifier
 from common.run import components, folder
 from common.task.hierarchy import combine_levels
 from common.train.train import train
-from tests.toys import CLASSES, random_images
+from tests import toys
+from tests.toys import random_images
 
 PARENTS = [0, 0, 1, 1]
 
@@ -28,23 +29,7 @@ class TreeData(FolderData):
 
 
 def classifier(levels=None, outputs=("label", "group")) -> ImageClassifier:
-    torch.manual_seed(0)
-    module = ImageClassifier(
-        model={"_target_": "tests.toys.TwoLevels"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={
-            "size": [6, 6],
-            "channels": 1,
-            "fit": "stretch",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-        levels={"group": PARENTS} if levels is None else levels,
-    )
-    return module
+    return toys.classifier("tests.toys.TwoLevels", 6, levels={"group": PARENTS} if levels is None else levels)
 
 
 class At:
@@ -59,7 +44,7 @@ def losses(callback, module, share=0.0):
     callback.setup(At(share), module, "fit")
     module.compose([callback])
     with torch.no_grad():
-        return module.seams.loss(module(random_images(3)), torch.tensor([0, 2, 3]))
+        return module.step_hooks.loss(module(random_images(3)), torch.tensor([0, 2, 3]))
 
 
 def test_parents_are_the_modules_unless_they_are_given():
@@ -184,27 +169,23 @@ def test_heads_that_defer_their_logits_train_alike_at_every_level(head, soft):
     target = torch.tensor([0, 2, 3, 1])
     found = []
     for chunk in (None, 3):
-        torch.manual_seed(0)
-        module = ImageClassifier(
-            model={
+        part = {"_target_": f"common.model.networks.heads.{head}", "chunk": chunk}
+        module = toys.classifier(
+            {
                 "_target_": "common.model.networks.level_heads.level_model",
                 "name": "test_resnet",
                 "levels": None,
-                "head": {"_target_": f"common.model.networks.heads.{head}", "chunk": chunk},
+                "head": part,
             },
-            loss={"_target_": f"common.model.{losses[head]}"} | ({"scale": 32.0} if head == "CosineHead" else {}),
-            optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-            schedule=None,
-            class_names=CLASSES,
-            preprocessing={
-                "size": [32, 32], "channels": 1, "fit": "stretch", "pad_value": 0, "interpolation": "area",
-            },
+            size=32,
+            loss={"_target_": f"common.model.{losses[head]}"}
+            | ({"scale": 32.0} if head == "CosineHead" else {}),
             levels={"group": PARENTS},
-        )  # fmt: skip
+        )
         module.compose([HierarchicalLoss(weights={"group": 0.5}), OHEM(keep=0.5)])
         wanted = torch.nn.functional.one_hot(target, 4) * 0.8 + 0.05 if soft else target
         batch = {"image": random_images(4, size=32), "label": target}
-        loss = module.seams.reduce(module.seams.loss(module(batch["image"]), wanted))
+        loss = module.step_hooks.reduce(module.step_hooks.loss(module(batch["image"]), wanted))
         loss.backward()
         found.append([loss.detach(), *(parameter.grad for parameter in module.net.parameters())])
     for at_once, deferred in zip(*found, strict=True):

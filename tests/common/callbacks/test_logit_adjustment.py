@@ -13,7 +13,7 @@ from common.errors import PodiumError
 from common.model import deferred
 from common.model.deferred import DeferredLogits
 from common.model.margins import ArcFace, NormFace
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 COUNTS = np.array([70, 20, 10, 0])
 
@@ -23,13 +23,13 @@ def entropy(outputs, target):
     return deferred.losses(lambda x, t: F.cross_entropy(x, t, reduction="none"), logits, target)
 
 
-PLAIN = Seams(target=None, loss=entropy, reduce=torch.mean, probabilities=None, predict=None)  # type: ignore[arg-type]
+PLAIN = StepHooks(target=None, loss=entropy, reduce=torch.mean, probabilities=None, predict=None)  # type: ignore[arg-type]
 
 
-def adjusted(tau: float) -> Seams:
+def adjusted(tau: float) -> StepHooks:
     callback = LogitAdjustment(tau)
     callback.count(COUNTS)
-    return callback.wrap(PLAIN)
+    return callback.step_hooks(PLAIN)
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, 2.5])
@@ -47,8 +47,8 @@ def test_leaves_alone_are_adjusted_and_come_first():
     seen = {}
     callback = LogitAdjustment(1.0)
     callback.count(COUNTS)
-    seams = callback.wrap(
-        Seams(
+    hooks = callback.step_hooks(
+        StepHooks(
             target=None,
             loss=lambda outputs, target: seen.update(outputs),
             reduce=torch.mean,
@@ -57,16 +57,16 @@ def test_leaves_alone_are_adjusted_and_come_first():
         )  # type: ignore[arg-type]
     )
     outputs = {"leaf": torch.zeros(2, 4), "group": torch.zeros(2, 2)}
-    seams.loss(outputs, torch.tensor([0, 1]))
+    hooks.loss(outputs, torch.tensor([0, 1]))
     assert list(seen) == ["leaf", "group"] and not seen["group"].any() and (seen["leaf"] < 0).all()
     assert not outputs["leaf"].any()
 
 
 def test_deferred_logits_are_adjusted_alike():
     features, weight, labels = torch.randn(5, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 1, 0])
-    seams = adjusted(1.0)
+    hooks = adjusted(1.0)
     torch.testing.assert_close(
-        seams.loss(DeferredLogits(features, weight, chunk=2), labels), seams.loss(features @ weight.T, labels)
+        hooks.loss(DeferredLogits(features, weight, chunk=2), labels), hooks.loss(features @ weight.T, labels)
     )
 
 
@@ -75,13 +75,13 @@ def test_logits_alone_become_blind_to_how_frequent_classes_are():
     labels = torch.from_numpy(np.repeat(np.arange(3), COUNTS[:3]))
     callback = LogitAdjustment(1.0)
     callback.count(COUNTS[:3])
-    for seams, expected in ((PLAIN, np.log(COUNTS[:3] / 100)), (callback.wrap(PLAIN), np.zeros(3))):
+    for hooks, expected in ((PLAIN, np.log(COUNTS[:3] / 100)), (callback.step_hooks(PLAIN), np.zeros(3))):
         bias = torch.zeros(3, requires_grad=True)
         optimizer = torch.optim.LBFGS([bias], max_iter=100, line_search_fn="strong_wolfe")
 
-        def loss(seams=seams, bias=bias, optimizer=optimizer):
+        def loss(hooks=hooks, bias=bias, optimizer=optimizer):
             optimizer.zero_grad()
-            value = seams.loss(bias.expand(100, 3), labels).mean()
+            value = hooks.loss(bias.expand(100, 3), labels).mean()
             value.backward()
             return value
 

@@ -1,4 +1,4 @@
-"""Mixing against a loop over single pictures, its distributions, and its place among the seams."""
+"""Mixing against a loop over single pictures, its distributions, and its place among the hooks."""
 
 import math
 
@@ -15,6 +15,7 @@ from common.data.augmentation.randomness import derive, uniform, view_key
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run.components import make_callbacks, make_data, make_module
+from tests import toys
 from tests.toys import CLASSES
 
 
@@ -35,20 +36,7 @@ def mixed(mix, **shape):
 
 
 def classifier() -> ImageClassifier:
-    return ImageClassifier(
-        model={"_target_": "tests.toys.TinyNet"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={
-            "size": [16, 16],
-            "channels": 3,
-            "fit": "stretch",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-    )
+    return toys.classifier(channels=3)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix", "share"), [(0.4, 0, 1.0), (0, 1.0, 1.0), (0.4, 0.7, 0.6)])
@@ -91,10 +79,10 @@ def test_targets_are_mixed_like_the_pictures_and_with_a_teachers_too(tmp_path):
         module.compose(callbacks)
         share = data["own"][:, None]
         expected = share * own + (1 - share) * own[data["partner"]]
-        torch.testing.assert_close(module.seams.target(data), expected)
+        torch.testing.assert_close(module.step_hooks.target(data), expected)
         plain = batch()
         torch.testing.assert_close(
-            module.seams.target(plain).float(), own if teacher in callbacks else plain["label"].float()
+            module.step_hooks.target(plain).float(), own if teacher in callbacks else plain["label"].float()
         )
 
 
@@ -124,7 +112,7 @@ class Look(Callback):
         self.trained, self.validated = [], []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.trained.append(pl_module.seams.target(batch))
+        self.trained.append(pl_module.step_hooks.target(batch))
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.validated.append(set(batch))

@@ -10,7 +10,7 @@ import torch
 from common.callbacks.soft_labels import SoftLabels
 from common.data import predictions
 from common.errors import PodiumError
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 
 def written(path, ids, classes, seed=0):
@@ -59,7 +59,7 @@ def test_many_classes_take_no_more_memory_than_their_table(tmp_path):
     _, dense = predictions.read(tmp_path / "wide.parquet")
     expected = dense ** (1 / 3) / (dense ** (1 / 3)).sum(axis=1, keepdims=True)
     batch = {"index": torch.tensor([999, 3, 1500]), "label": torch.tensor([7, 4999, 0])}
-    target = soft.wrap(Seams(lambda batch: batch["label"], None, None, None, None)).target
+    target = soft.step_hooks(StepHooks(lambda batch: batch["label"], None, None, None, None)).target
     hard = np.eye(5000, dtype=np.float32)[[7, 4999, 0]]
     found = target(batch).numpy()
     np.testing.assert_allclose(found[:2], 0.25 * hard[:2] + 0.75 * expected[[999, 3]], rtol=1e-4, atol=1e-9)

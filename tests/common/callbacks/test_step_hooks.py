@@ -21,6 +21,7 @@ from common.callbacks.tta import TTA, Cropped, Inverted, Mirrored, Moved, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
 from common.run.components import make_callbacks, make_data, make_module
+from tests import toys
 from tests.toys import CLASSES, random_images
 
 PARENTS = [0, 0, 1, 1]
@@ -28,21 +29,7 @@ IDS = [f"{number}.png" for number in range(10)]
 
 
 def classifier() -> ImageClassifier:
-    torch.manual_seed(0)
-    return ImageClassifier(
-        model={"_target_": "tests.toys.TwoLevels"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={
-            "size": [6, 6],
-            "channels": 1,
-            "fit": "stretch",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-    )
+    return toys.classifier("tests.toys.TwoLevels", 6)
 
 
 @pytest.fixture
@@ -69,86 +56,11 @@ def entropy(target: list[float]) -> float:
     return -sum(t * math.log(t) for t in target if t > 0)
 
 
-@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=4)))
-def test_every_combination_equals_a_loop_over_images(switches, teacher):
-    soft, levels, ohem, tta = switches
-    path, rows = teacher
-    module, data = classifier(), batch()
-    callbacks = []
-    if soft:
-        callbacks.append(SoftLabels(str(path), hard_weight=0.6, smoothing=0.2))
-        callbacks[-1].read(IDS, len(CLASSES))
-    if levels:
-        callbacks.append(HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5}))
-    if ohem:
-        callbacks.append(OHEM(keep=0.5))
-    if tta:
-        callbacks.append(TTA({"raw": Raw(), "inverted": Inverted()}))
-    module.compose(callbacks)
-    module.compose(callbacks)  # composing twice must not stack anything up
-
-    with torch.no_grad():
-        outputs = module(data["image"])
-    losses = []
-    for row in range(6):
-        one_hot = [float(k == data["label"][row]) for k in range(4)]
-        target = one_hot
-        if soft:
-            index = int(data["index"][row])
-            known = index % 2 == 0
-            target = [
-                0.6 * hard + 0.4 * float(rows[index][k]) if known else 0.8 * hard + 0.2 / 4
-                for k, hard in enumerate(one_hot)
-            ]
-        logs = outputs["label"][row].log_softmax(0)
-        loss, floor = -sum(t * float(logs[k]) for k, t in enumerate(target)), entropy(target)
-        if levels:
-            group_logs = outputs["group"][row].log_softmax(0)
-            loss += 0.5 * -sum(t * float(group_logs[PARENTS[k]]) for k, t in enumerate(target))
-            floor += 0.5 * entropy([sum(t for k, t in enumerate(target) if PARENTS[k] == g) for g in (0, 1)])
-        losses.append((loss - floor, loss))
-    kept = [loss for _, loss in (sorted(losses, reverse=True)[:3] if ohem else losses)]
-    assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
-
-    views = [data["image"], 1 - data["image"]] if tta else [data["image"]]
-    for row in range(6):
-        expected = [0.0] * 4
-        for view in views:
-            logits = module(view)["label"][row].tolist()
-            total = sum(math.exp(value) for value in logits)
-            expected = [
-                p + math.exp(value) / total / len(views) for p, value in zip(expected, logits, strict=True)
-            ]
-        assert module.predict_step(data, 0)[row].tolist() == pytest.approx(expected, rel=1e-4)
-
-
 COUNTS = np.array([40, 25, 10, 3])
 
 
-@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=5)))
-def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teacher):
-    soft, levels, adjustment, weights, triplet = switches
-    path, rows = teacher
-    module, data = classifier(), batch()
-    callbacks = []
-    if soft:
-        callbacks.append(SoftLabels(str(path), hard_weight=0.6, smoothing=0.2))
-        callbacks[-1].read(IDS, len(CLASSES))
-    if levels:
-        callbacks.append(HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5}))
-    if adjustment:
-        callbacks.append(LogitAdjustment(0.8))
-        callbacks[-1].count(COUNTS)
-    if weights:
-        callbacks.append(ClassWeights(0.9))
-        callbacks[-1].count(COUNTS)
-    if triplet:
-        callbacks.append(Triplet(weight=0.3, margin=0.5))
-        callbacks[-1].listen(module.net)
-    callbacks.append(OHEM(keep=0.5))
-    module.compose(callbacks)
-    module.compose(callbacks)
-
+def losses_by_loop(module, data, rows, soft, levels, adjustment=False, weights=False, triplet=False):
+    """(excess over what a perfect prediction costs, loss) of each image of the batch."""
     with torch.no_grad():
         outputs = module(data["image"])
         normalised = ((data["image"] - module.mean) / module.std).flatten(1)
@@ -178,6 +90,66 @@ def test_what_bends_the_loss_adds_up_in_the_order_of_the_recipe(switches, teache
             loss, floor = loss * weight, floor * weight
         loss += 0.3 * pulls[row] if triplet else 0
         losses.append((loss - floor, loss))
+    return losses
+
+
+def soft_labels(path) -> SoftLabels:
+    callback = SoftLabels(str(path), hard_weight=0.6, smoothing=0.2)
+    callback.read(IDS, len(CLASSES))
+    return callback
+
+
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=4)))
+def test_every_combination_equals_a_loop_over_images(switches, teacher):
+    soft, levels, ohem, tta = switches
+    path, rows = teacher
+    module, data = classifier(), batch()
+    callbacks = [
+        *([soft_labels(path)] if soft else []),
+        *([HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5})] if levels else []),
+        *([OHEM(keep=0.5)] if ohem else []),
+        *([TTA({"raw": Raw(), "inverted": Inverted()})] if tta else []),
+    ]
+    module.compose(callbacks)
+    module.compose(callbacks)  # composing twice must not stack anything up
+    losses = losses_by_loop(module, data, rows, soft, levels)
+    kept = [loss for _, loss in (sorted(losses, reverse=True)[:3] if ohem else losses)]
+    assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / len(kept), rel=1e-5)
+
+    views = [data["image"], 1 - data["image"]] if tta else [data["image"]]
+    for row in range(6):
+        expected = [0.0] * 4
+        for view in views:
+            logits = module(view)["label"][row].tolist()
+            total = sum(math.exp(value) for value in logits)
+            expected = [
+                p + math.exp(value) / total / len(views) for p, value in zip(expected, logits, strict=True)
+            ]
+        assert module.predict_step(data, 0)[row].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=5)))
+def test_what_changes_the_loss_adds_up_in_the_order_of_the_recipe(switches, teacher):
+    soft, levels, adjustment, weights, triplet = switches
+    path, rows = teacher
+    module, data = classifier(), batch()
+    callbacks = [
+        *([soft_labels(path)] if soft else []),
+        *([HierarchicalLoss({"group": PARENTS}, {"leaf": 1.0, "group": 0.5})] if levels else []),
+    ]
+    if adjustment:
+        callbacks.append(LogitAdjustment(0.8))
+        callbacks[-1].count(COUNTS)
+    if weights:
+        callbacks.append(ClassWeights(0.9))
+        callbacks[-1].count(COUNTS)
+    if triplet:
+        callbacks.append(Triplet(weight=0.3, margin=0.5))
+        callbacks[-1].listen(module.net)
+    callbacks.append(OHEM(keep=0.5))
+    module.compose(callbacks)
+    module.compose(callbacks)
+    losses = losses_by_loop(module, data, rows, *switches)
     kept = [loss for _, loss in sorted(losses, reverse=True)[:3]]
     assert float(module.training_step(data, 0)) == pytest.approx(sum(kept) / 3, rel=1e-5)
 
@@ -231,10 +203,10 @@ def test_ohem_keeps_what_is_wrong_and_not_what_is_mixed():
     logits = target.clamp_min(0.02).log() + 0.5 * torch.randn(1000, 4, generator=generator)
     module = classifier()
     module.compose([OHEM(keep=0.3)])
-    seams = module.seams
-    losses = seams.loss({"label": logits}, target)
-    loss = seams.reduce(
-        losses.requires_grad_(), lambda: losses.detach() - seams.floor({"label": logits}, target)
+    hooks = module.step_hooks
+    losses = hooks.loss({"label": logits}, target)
+    loss = hooks.reduce(
+        losses.requires_grad_(), lambda: losses.detach() - hooks.floor({"label": logits}, target)
     )
     (gradient,) = torch.autograd.grad(loss, losses)
     kept = gradient > 0
@@ -278,7 +250,7 @@ def test_levels_without_heads_are_refused():
     module = classifier()
     module.compose([HierarchicalLoss({"group": PARENTS})])
     with pytest.raises(PodiumError, match="one head per level"):
-        module.seams.loss(torch.zeros(2, 4), torch.tensor([0, 1]))
+        module.step_hooks.loss(torch.zeros(2, 4), torch.tensor([0, 1]))
 
 
 def test_views_keep_shape_and_a_centred_crop_is_the_centre_enlarged():

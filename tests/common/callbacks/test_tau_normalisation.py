@@ -72,8 +72,8 @@ def test_a_checkpoint_is_loaded_with_it_and_stays_as_it_is(toy, tmp_path):
     kept = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
     torch.save({**kept, "pytorch-lightning_version": "2.6.6"}, checkpoint)
     images = torch.rand(6, 1, 16, 16)
-    plain = load_module({**config, "callbacks": {}}, checkpoint).seams.predict(images)
-    found = load_module(config, checkpoint).seams.predict(images)
+    plain = load_module({**config, "callbacks": {}}, checkpoint).step_hooks.predict(images)
+    found = load_module(config, checkpoint).step_hooks.predict(images)
     torch.testing.assert_close(plain, module(images).softmax(1))
     last = module.net[-1]
     with torch.no_grad():

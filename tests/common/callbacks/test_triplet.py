@@ -10,7 +10,7 @@ from common.callbacks.triplet import Triplet, batch_hard
 from common.errors import PodiumError
 from common.model.networks.backbones import timm_model
 from common.model.networks.heads import CosineHead, LinearHead
-from common.model.step_hooks import Seams
+from common.model.step_hooks import StepHooks
 
 
 def some_batch(count=24, classes=5, seed=0):
@@ -54,7 +54,7 @@ def test_gradient_is_finite_where_images_are_the_same():
     assert features.grad.isfinite().all()
 
 
-PLAIN = Seams(
+PLAIN = StepHooks(
     target=lambda batch: batch["label"],
     loss=lambda outputs, target: outputs.float().logsumexp(1),
     reduce=torch.mean,
@@ -88,10 +88,10 @@ def test_the_features_are_those_that_the_classifier_sees(network, sees):
     images, labels = torch.rand(8, 3, 64, 64), torch.arange(8) % 3
     features = F.normalize(sees(network, images))
     expected = 0.5 * batch_hard(features, labels, 0.7)
-    seams = callback.wrap(PLAIN)
+    hooks = callback.step_hooks(PLAIN)
     for target in (labels, 0.6 * F.one_hot(labels, 4) + 0.1):
         outputs = network(images)
-        torch.testing.assert_close(seams.loss(outputs, target) - PLAIN.loss(outputs, target), expected)
+        torch.testing.assert_close(hooks.loss(outputs, target) - PLAIN.loss(outputs, target), expected)
     assert callback.features is None  # the graph is let go
     network.eval()(images)
     assert callback.features is None  # nothing is kept of what is only looked at
@@ -108,7 +108,7 @@ def test_low_precision_features_are_compared_in_float32():
     zero = PLAIN.loss(torch.zeros(len(labels), 4), labels)
     with torch.autocast("cpu", torch.bfloat16):
         network(features.bfloat16())
-        found = callback.wrap(PLAIN).loss(torch.zeros(len(labels), 4), labels) - zero
+        found = callback.step_hooks(PLAIN).loss(torch.zeros(len(labels), 4), labels) - zero
     expected = by_hand(F.normalize(features.bfloat16().float()), labels, 0.3)
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-5)
 

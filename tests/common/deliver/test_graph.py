@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.callbacks.tta import TTA
-from common.callbacks.tta_scales import Pyramid, RandomCrops
+from common.callbacks.tta import TTA, Pyramid, RandomCrops
 from common.config.compose import compose
 from common.deliver.exported import KEYS, Exported
 from common.deliver.graph import PixelsToProbabilities, trace, write_onnx, write_program
@@ -128,7 +127,7 @@ def test_the_default_network_of_each_competition_has_a_graph(competition, tmp_pa
     graph = as_onnx([module], tmp_path)
     with torch.inference_mode():
         floats = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
-        expected = module.seams.predict(floats).numpy()
+        expected = module.step_hooks.predict(floats).numpy()
     spread = np.ptp(expected, axis=0).max()
     for batch in (images[:1], images):
         found = graph.probabilities(batch)

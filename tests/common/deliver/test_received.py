@@ -577,8 +577,8 @@ def test_metadata_that_do_not_fit_are_named(key, value, model, root, tmp_path, c
 
 NO_PICTURES = [
     {"_target_": "common.callbacks.tta.Mirrored"},
-    {"_target_": "common.callbacks.tta_scales.Pyramid", "scales": [1e9]},
-    {"_target_": "common.callbacks.tta_scales.RandomCrops", "count": 10**9},
+    {"_target_": "common.callbacks.tta.Pyramid", "scales": [1e9]},
+    {"_target_": "common.callbacks.tta.RandomCrops", "count": 10**9},
     {"_target_": "common.model.networks.frozen_features.FromFeatures"},
     {"_target_": "competitions.garbage.pictures.StretchedCentre", "size": 100_000},
     {"_target_": "tests.toys.Fails"},

@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from common.callbacks.hierarchical_loss import HierarchicalLoss
 from common.callbacks.ohem import OHEM
 from common.errors import PodiumError
-from common.model.classifier import ImageClassifier
 from common.model.deferred import DeferredLogits, check_chunk, losses
 from common.model.losses import CrossEntropy, Focal, KLDivergence, SoftCrossEntropy
 from common.model.margins import ArcFace, CosFace, NormFace, SphereFace
 from common.model.precision import without_autocast
+from tests import toys
 from tests.toys import random_images
 
 B, K, F_ = 11, 7, 5
@@ -208,15 +208,8 @@ class TwoLevelsDeferred(nn.Module):
 
 
 def classifier(chunk):
-    torch.manual_seed(0)
-    return ImageClassifier(
-        model={"_target_": f"{__name__}.TwoLevelsDeferred", "chunk": chunk},
-        loss={"_target_": "common.model.losses.Focal"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=list("abcd"),
-        preprocessing={"size": [6, 6], "channels": 1},
-    )
+    model = {"_target_": f"{__name__}.TwoLevelsDeferred", "chunk": chunk}
+    return toys.classifier(model, 6, loss="common.model.losses.Focal")
 
 
 def test_ohem_and_the_hierarchy_train_alike_with_either_kind():

@@ -16,7 +16,7 @@ from common.model.losses import CrossEntropy
 from common.model.margins import ArcFace, CosFace, NormFace, SphereFace, sine
 from common.model.networks.backbones import timm_model
 from common.model.networks.heads import CosineHead
-from tests.toys import CLASSES
+from tests import toys
 
 SCALE = 16.0
 LOSSES = [
@@ -172,14 +172,8 @@ def test_low_precision_logits_are_computed_in_float32():
 
 
 def classifier(model, loss) -> ImageClassifier:
-    return ImageClassifier(
-        model={"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet", **model},
-        loss=loss,
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={"size": [32, 32], "channels": 1},
-    )
+    model = {"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet", **model}
+    return toys.classifier(model, 32, loss=loss)
 
 
 ARCFACE = {"_target_": "common.model.margins.ArcFace", "scale": 24.0}

@@ -90,7 +90,7 @@ def test_views_are_counted_each_and_their_cost_is_told_where_it_differs():
         part = {"views": {name: {"_target_": f"common.callbacks.{target}"} for name, target in views.items()}}
         return _views(_described(Member(Path("job")), {"callbacks": {"tta": part if views else None}}, tta))
 
-    several = {"raw": "tta.Raw", "crops": "tta_scales.RandomCrops"}
+    several = {"raw": "tta.Raw", "crops": "tta.RandomCrops"}
     assert said(several) == "mean of 11 views" and said(several, tta=False) == "one view, TTA off"
-    assert said({"sizes": "tta_scales.Pyramid"}) == "mean of 3 views at the cost of 3.16"
+    assert said({"sizes": "tta.Pyramid"}) == "mean of 3 views at the cost of 3.16"
     assert said({}) == "one view"

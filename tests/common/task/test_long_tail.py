@@ -1,19 +1,17 @@
-"""GAP and class accuracy against naive loops and scikit-learn, by batches, by levels and from tables."""
+"""GAP and class accuracy against naive loops and scikit-learn, by levels and from tables."""
 
 import math
 import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from common.data import predictions
-from common.task.long_tail_metrics import BestGuesses, LongTailMetrics
 from common.task.long_tail_scores import (
     class_accuracy,
     global_average_precision,
-    level_scores,
+    long_tail_measures,
     long_tail_scores,
 )
 
@@ -99,36 +97,14 @@ def of_level(labels, rows, parent):
     return {"top1": (predicted == right).mean(), "gap": gap, "class_accuracy": np.mean(recalls)}
 
 
-def test_batches_give_the_scores_of_the_whole_at_every_level_and_it_starts_over():
+def test_every_level_is_measured_as_image_by_image():
     labels, rows = draw(64, 7)
-    metrics = LongTailMetrics(7, PARENTS)
-    expected = {f"valid_{name}": value for name, value in of_level(labels, rows, range(7)).items()}
+    expected = {name: value for name, value in of_level(labels, rows, range(7)).items() if name != "top1"}
     for level, parent in PARENTS.items():
-        expected |= {f"valid_{level}_{k}": value for k, value in of_level(labels, rows, parent).items()}
-    for _ in range(2):
-        for start in range(0, 64, 10):
-            part = slice(start, start + 10)
-            metrics.update(torch.tensor(rows[part]), torch.tensor(labels[part]))
-        found = {name: float(value) for name, value in metrics.compute().items()}
-        assert list(found) == metrics.names
-        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("classes", [7, 600])
-def test_tables_score_as_validation_does_at_every_level(classes, tmp_path):
-    labels, rows = draw(300, classes)
-    levels = PARENTS if classes == 7 else {"family": (np.arange(600) // 50).tolist()}
-    predictions.write(tmp_path / "p.parquet", [str(i) for i in range(300)], labels, rows)
-    top = predictions.read_top(tmp_path / "p.parquet")
-    found = level_scores(*(top[name].to_numpy() for name in ("label", "predicted", "probability")), levels)
-    metrics = LongTailMetrics(classes, levels)
-    metrics.update(torch.tensor(rows), torch.tensor(labels))
-    validated = metrics.compute()
-    for level, parent in levels.items():
-        expected = of_level(labels, rows, parent)
-        assert {name: found[level][name] for name in expected} == pytest.approx(expected, rel=1e-5)
-        seen = {name: float(validated[f"valid_{level}_{name}"]) for name in expected}
-        assert seen == pytest.approx(expected, rel=1e-5)
+        expected |= {f"{level}_{name}": value for name, value in of_level(labels, rows, parent).items()}
+    measures = long_tail_measures(7, PARENTS)
+    assert [measure.name for measure in measures] == list(expected)
+    assert {measure.name: measure.of(labels, rows) for measure in measures} == pytest.approx(expected)
 
 
 def test_the_best_class_of_a_wide_table_is_the_first_of_equals(tmp_path):
@@ -137,45 +113,3 @@ def test_the_best_class_of_a_wide_table_is_the_first_of_equals(tmp_path):
     predictions.write(tmp_path / "p.parquet", list("abc"), np.zeros(3, np.int64), rows)
     top = predictions.read_top(tmp_path / "p.parquet")
     assert top["predicted"].tolist() == [7, 7, 7] and np.allclose(top["probability"], 0.4)
-
-
-def test_merged_halves_are_the_whole():
-    labels, rows = draw(64, 7)
-    whole, one, other = (BestGuesses(7) for _ in range(3))
-    for metric, part in ((whole, slice(None)), (one, slice(0, 20)), (other, slice(20, None))):
-        confidences, predicted = torch.tensor(rows[part]).max(dim=1)
-        metric.update(confidences, predicted, torch.tensor(labels[part]))
-    one.merge_state(other)
-    torch.testing.assert_close(one.compute(), whole.compute())
-
-
-def in_process(rank, port, labels, rows, found):
-    import torch.distributed as distributed
-
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    metrics = LongTailMetrics(7, PARENTS)
-    mine = slice(0, 20) if rank == 0 else slice(20, None)  # unequal shares
-    metrics.update(torch.tensor(rows[mine]), torch.tensor(labels[mine]))
-    values = {name: float(value) for name, value in metrics.compute().items()}
-    distributed.destroy_process_group()
-    found[rank] = values
-
-
-@pytest.mark.slow
-def test_two_processes_agree_on_the_scores_of_all_images():
-    import socket
-
-    import torch.multiprocessing as processes
-
-    labels, rows = draw(64, 7)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with processes.get_context("spawn").Manager() as manager:
-        found = manager.dict()
-        processes.spawn(in_process, (port, labels, rows, found), nprocs=2)
-        one, other = found[0], found[1]
-    metrics = LongTailMetrics(7, PARENTS)
-    metrics.update(torch.tensor(rows), torch.tensor(labels))
-    alone = {name: float(value) for name, value in metrics.compute().items()}
-    assert one == other == pytest.approx(alone, rel=1e-6)

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from common.task.mean_ap import MeanAveragePrecision, average_precisions, mean_over_classes
+from common.task.mean_ap import average_precisions, mean_average_precision, mean_over_classes
 
 
 def draw(count, classes, seed, skill=1.0, decimals=None):
@@ -49,7 +48,7 @@ def test_it_equals_a_naive_loop(count, classes, seed, decimals):
             assert found[label] == pytest.approx(naive(labels, probabilities, label))
         else:
             assert math.isnan(found[label])
-    assert mean_over_classes(precisions(labels, probabilities)) == pytest.approx(np.nanmean(found))
+    assert mean_average_precision(classes).of(labels, probabilities) == pytest.approx(np.nanmean(found))
 
 
 def test_it_equals_the_envelope_of_scikit_learns_curve():
@@ -96,16 +95,3 @@ def test_the_order_of_the_pictures_does_not_matter():
         precisions(labels, probabilities),
         precisions(labels[shuffled], probabilities[shuffled]),
     )
-
-
-def test_the_metric_over_batches_equals_the_function_and_starts_over():
-    labels, probabilities = draw(70, 4, 6)
-    metric = MeanAveragePrecision(4)
-    for _ in range(2):
-        for start in range(0, 70, 32):
-            part = slice(start, start + 32)
-            metric.update(torch.tensor(probabilities[part]), torch.tensor(labels[part]))
-        assert float(metric.compute()) == pytest.approx(
-            mean_over_classes(precisions(labels, probabilities)), rel=1e-6
-        )
-        metric.reset()

@@ -5,23 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
+from common.task.metrics import ValidationMetrics
 from competitions.aliproducts.module import AliproductsModule
-from tests.toys import TinyNet
+from tests.toys import classifier
 
 LEVELS = {"level2": [0, 0, 1, 1, 2], "level1": [0, 0, 0, 0, 1]}
 
 
 @pytest.fixture
 def module():
-    shape = {"size": [8, 8], "channels": 3, "fit": "pad", "pad_value": 0, "interpolation": "area"}
-    parts = {
-        "model": {"_target_": f"{TinyNet.__module__}.TinyNet"},
-        "loss": {"_target_": "common.model.losses.CrossEntropy"},
-        "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
-    }
-    return AliproductsModule(
-        **parts, schedule=None, class_names=list("abcde"), preprocessing=shape, levels=LEVELS
-    )
+    return classifier(channels=3, kind=AliproductsModule, class_names=list("abcde"), levels=LEVELS)
 
 
 def naive_gap(right, confidence):
@@ -44,14 +37,15 @@ def some_predictions():
 
 def test_validation_measures_gap_and_class_accuracy_over_the_whole_pass(module):
     labels, probabilities = some_predictions()
+    metrics = ValidationMetrics(module.task, module.all_measures())
     for part in np.array_split(np.arange(60), 7):
-        module.metrics.update(torch.from_numpy(probabilities[part]), torch.from_numpy(labels[part]))
-    found = {name: float(value) for name, value in module.metrics.compute().items()}
+        metrics.update(torch.from_numpy(probabilities[part]), torch.from_numpy(labels[part]))
+    found = {name: float(value) for name, value in metrics.compute().items()}
     predicted = probabilities.argmax(axis=1)
     assert found["valid_gap"] == pytest.approx(naive_gap(predicted == labels, probabilities.max(axis=1)))
     recalls = [(predicted[labels == label] == label).mean() for label in range(4)]
     assert found["valid_class_accuracy"] == pytest.approx(np.mean(recalls))
-    assert set(found) <= set(module.metrics.names)
+    assert set(found) <= set(metrics.names)
 
 
 def test_stored_predictions_score_the_same_and_at_every_level(module):
@@ -66,7 +60,8 @@ def test_stored_predictions_score_the_same_and_at_every_level(module):
         right = np.asarray(parents)[predicted] == np.asarray(parents)[labels]
         assert scores["levels"][level]["top1"] == right.mean()
         assert scores["levels"][level]["gap"] == pytest.approx(naive_gap(right, confidence))
-    module.metrics.update(torch.from_numpy(probabilities), torch.from_numpy(labels))
-    for name, value in module.metrics.compute().items():  # whatever may choose has its score, by one name
+    metrics = ValidationMetrics(module.task, module.all_measures())
+    metrics.update(torch.from_numpy(probabilities), torch.from_numpy(labels))
+    for name, value in metrics.compute().items():  # whatever may choose has its score, by one name
         if name not in ("valid_loss", "valid_top1", "valid_top5"):
             assert scores[name.removeprefix("valid_")] == pytest.approx(float(value), rel=1e-5), name

@@ -10,6 +10,7 @@ import torch
 from competitions.garbage.losses import BinaryOnSoftmax, binary_accuracy
 from competitions.garbage.module import GarbageModule
 from competitions.garbage.sample import CLASSES
+from tests.toys import classifier
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -45,14 +46,8 @@ def test_binary_accuracy_counts_every_answer():
 
 
 def module(loss: str) -> GarbageModule:
-    return GarbageModule(
-        model={"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet"},
-        loss={"_target_": loss},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={"size": [32, 32], "channels": 3},
-    )
+    model = {"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet"}
+    return classifier(model, 32, 3, loss, GarbageModule, class_names=CLASSES)
 
 
 def test_the_score_of_the_group_is_by_the_bin_and_the_mistaken_one_only_by_the_mistaken_loss():

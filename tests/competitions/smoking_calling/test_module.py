@@ -8,40 +8,31 @@ import pytest
 import torch
 
 from common.task.mean_ap import average_precisions
+from common.task.metrics import ValidationMetrics
 from competitions.smoking_calling.module import SmokingCallingModule
+from tests.toys import classifier
 
 NAMES = ["calling", "normal", "smoking", "smoking_calling"]
 
 
 @pytest.fixture(scope="module")
 def module():
-    return SmokingCallingModule(
-        model={"_target_": "tests.toys.TinyNet"},
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=NAMES,
-        preprocessing={
-            "size": [16, 16],
-            "channels": 3,
-            "fit": "pad",
-            "pad_value": 0,
-            "interpolation": "area",
-        },
-    )
+    return classifier(channels=3, kind=SmokingCallingModule, class_names=NAMES)
 
 
 def test_validation_measures_map_beside_the_others_and_starts_over(module):
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 0])
     probabilities = np.random.default_rng(0).dirichlet(np.ones(4), 8).astype(np.float32)
+    metrics = ValidationMetrics(module.task, module.all_measures())
     for _ in range(2):
         for rows in (slice(0, 5), slice(5, 8)):
-            module.metrics.update(torch.tensor(probabilities[rows]), torch.tensor(labels[rows]))
-        found = module.metrics.compute()
-        assert list(found) == module.metrics.names == ["valid_loss", "valid_top1", "valid_map"]
+            metrics.update(torch.tensor(probabilities[rows]), torch.tensor(labels[rows]))
+        found = metrics.compute()
+        assert list(found) == metrics.names == ["valid_loss", "valid_top1", "valid_map"]
         assert float(found["valid_map"]) == pytest.approx(
             np.nanmean(average_precisions(labels, probabilities.argmax(1), probabilities.max(1), 4))
         )
+        metrics.reset()
         assert float(found["valid_top1"]) == pytest.approx((probabilities.argmax(1) == labels).mean())
 
 

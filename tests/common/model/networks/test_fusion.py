@@ -18,7 +18,7 @@ def fused(name="test_resnet", **options):
     return fused_model(name, num_classes=5, in_channels=3, image_size=(64, 64), **options).eval()
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "vgg11"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "mobilenetv3_small_050"])
 def test_the_head_sees_the_means_of_the_chosen_maps_and_of_the_last(name, tmp_path):
     model = fused(name, depths=[1, -2])
     trunk = model.backbone.trunk

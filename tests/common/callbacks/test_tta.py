@@ -4,25 +4,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from common.callbacks.tta import TTA, Mirrored, Raw
-from common.callbacks.tta_scales import Pyramid, RandomCrops
+from common.callbacks.tta import TTA, Mirrored, Pyramid, RandomCrops, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
-from tests.toys import CLASSES, random_images
+from tests import toys
+from tests.toys import random_images
 
 RESNET = {"_target_": "common.model.networks.backbones.timm_model", "name": "test_resnet"}
 
 
 def classifier(model=RESNET, size: int = 32) -> ImageClassifier:
-    torch.manual_seed(0)
-    return ImageClassifier(
-        model=model,
-        loss={"_target_": "common.model.losses.CrossEntropy"},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 0.1},
-        schedule=None,
-        class_names=CLASSES,
-        preprocessing={"size": [size, size], "channels": 1},
-    ).eval()
+    return toys.classifier(model, size).eval()
 
 
 def test_each_crop_is_a_window_of_the_picture_and_the_windows_differ():
