@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import PodiumError
+
 Batch = dict[str, Tensor]
 # Tensor (B, K), or dict level → Tensor (B, K_level) whose first entry is the leaf level; a Tensor may be deferred
 # (common/model/deferred.py)
@@ -38,9 +40,11 @@ class StepHooks:
 def compose(hooks: StepHooks, callbacks: list[Any]) -> StepHooks:
     """Let every callback that has `step_hooks(hooks)` replace one of them, in order.
 
-    They are composed afresh each time, so that nothing stacks up.
+    They are composed afresh each time, so that nothing stacks up. Raises PodiumError for one written for a former name.
     """
     for callback in callbacks:
+        if hasattr(callback, "wrap"):
+            raise PodiumError(f"{type(callback).__name__}.wrap is called step_hooks now: rename it")
         replaced = getattr(callback, "step_hooks", None)
         if replaced is not None:
             hooks = replaced(hooks)

@@ -20,6 +20,7 @@ from common.callbacks.triplet import Triplet, batch_hard
 from common.callbacks.tta import TTA, Cropped, Inverted, Mirrored, Moved, Raw
 from common.errors import PodiumError
 from common.model.classifier import ImageClassifier
+from common.model.step_hooks import StepHooks, compose
 from common.run.components import make_callbacks, make_data, make_module
 from tests import toys
 from tests.toys import CLASSES, random_images
@@ -289,3 +290,12 @@ def test_moved_shifts_by_whole_pixels_and_turns_counter_clockwise():
     torch.testing.assert_close(
         Moved(scale=2.0)(images).mean(), images[..., 2:6, 2:6].mean(), atol=0.15, rtol=0
     )
+
+
+def test_a_callback_that_was_written_for_the_former_name_is_refused():
+    class Mine:
+        def wrap(self, seams):
+            return seams
+
+    with pytest.raises(PodiumError, match=r"Mine\.wrap is called step_hooks now"):
+        compose(StepHooks(*[None] * 5), [Mine()])
