@@ -192,7 +192,7 @@ def with_root(config: dict[str, Any]) -> dict[str, Any]:
 def draw_sample(config: dict[str, Any]) -> None:
     """Draw the sample data where the configuration asks for them and they are missing."""
     data, root = config["data"], folder.DATA / config["competition"] / "sample"
-    if not data.get("sample"):
+    if not data.get("sample") or Path(data["root"]) != root.resolve():
         return
     if root.is_dir():
         print(f"no data.root given: using the sample data in {root}", flush=True)

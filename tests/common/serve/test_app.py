@@ -103,8 +103,9 @@ def test_a_bad_picture_does_not_touch_its_batch_mates():
     with client_of(source(gate), PATIENT) as client, ThreadPoolExecutor(9) as pool:
         gate.sizes.clear()
         gate.open.clear()
+        gate.entered.clear()
         first = pool.submit(ask, client, picture())
-        wait_for(lambda: client.app.state.service.working == 1)
+        assert gate.entered.wait(PATIENCE)  # it is a batch by itself
         names = [*COLOURS] * 2
         good = [pool.submit(ask, client, picture(name)) for name in names]
         bad = pool.submit(ask, client, picture(form="JPEG", size=(200, 200))[:-200])
