@@ -15,7 +15,7 @@ PAGES = sorted(
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         *ROOT.glob("docs/*.md"),
-        *ROOT.glob("competitions/*/README.md"),
+        *ROOT.glob("competitions/*/*.md"),
     ]
 )
 TARGETS = {*re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M)}
