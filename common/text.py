@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ def printable(text: object, lines: bool = False) -> str:
     """
     control = _BUT_LINES if lines else _CONTROL
     return control.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list, with commas between, and how many more there are."""
+    shown = ", ".join(map(printable, names[:most]))
+    return shown + f", … {len(names) - most} more" * (len(names) > most)
 
 
 def quoted(value: object) -> str:

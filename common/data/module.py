@@ -541,7 +541,9 @@ class ImageData(pl.LightningDataModule):
         for line in overview.classes(table, self.class_names):
             print(line, flush=True)
         with Activity("looking for equal pictures"):
-            said = overview.list_equal(table, self.class_names, self.folder / "equal_pictures.csv")
+            said = overview.list_equal(
+                table, self.class_names, self.folder / "equal_pictures.csv", self.known_files
+            )
         if said is not None:
             print(said, flush=True)
 

@@ -15,7 +15,7 @@ from common.data.files.found import hidden_in, is_data, is_picture, pictures_bel
 from common.data.reading.images import ImageError
 from common.data.spreadsheet import read_csv, to_csv
 from common.errors import PodiumError
-from common.text import nfc, printable, utf8
+from common.text import few, nfc, printable, utf8
 
 COLUMNS = ["id", "path", "label", "group", "source"]
 
@@ -117,14 +117,8 @@ def class_folders(
     if empty and (len(empty) == len(names) or not allow_empty):
         aside = everything.left_aside()
         raise PodiumError(
-            f"{root}: {len(empty)} of {len(names)} classes have no images ({_some(empty)}): "
+            f"{root}: {len(empty)} of {len(names)} classes have no images ({few(empty)}): "
             "add images to these folders, or take the classes out" + f". Left aside: {aside}" * bool(aside)
         )
     pairs = [(path, label_of[name]) for name in names if name in found for path in found[name].pictures]
     return records(base or root, [path for path, _ in pairs], [label for _, label in pairs]), names
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(map(printable, names[:most])) + (
-        f", … {len(names) - most} more" if len(names) > most else ""
-    )

@@ -1,6 +1,5 @@
 """CASIA HWDB: handwritten Chinese characters, in .gnt files as CASIA ships them."""
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.config.schema import above_zero
+from common.data.files.digests import digests
 from common.data.files.found import once
 from common.data.module import ImageData
 from common.data.pixels.pack import file_keys
@@ -117,7 +117,7 @@ class HccrData(ImageData):
             _part(name) if any_known else "unlabelled"
             for (name, _), any_known in zip(files, known, strict=True)
         ]
-        tested = _writers_of_tests(files, parts)
+        tested = _writers_of_tests(files, parts, self.known_files)
         table = pd.DataFrame(
             {
                 "id": ids,
@@ -188,20 +188,18 @@ def _part(name: str) -> str | None:
     return next((part for part, said in PARTS.items() if any(map(said.search, words))), None)
 
 
-def _writers_of_tests(files: list[tuple[str, Path]], parts: list[str | None]) -> np.ndarray:
+def _writers_of_tests(
+    files: list[tuple[str, Path]], parts: list[str | None], known: Path | None
+) -> np.ndarray:
     """Bool (files,): which are of a writer whom a file for tests has, by CASIA's number or by equal bytes."""
     numbers = [found[1] if (found := _WRITER.fullmatch(Path(name).name)) else None for name, _ in files]
     sizes = [path.stat().st_size for _, path in files]
     scored = [at for at, part in enumerate(parts) if part == "score"]
     taken, tested_sizes = {numbers[at] for at in scored} - {None}, {sizes[at] for at in scored}
-    hashes = {at: _hash(files[at][1]) for at, size in enumerate(sizes) if size in tested_sizes}
+    alike = [at for at, size in enumerate(sizes) if size in tested_sizes]
+    hashes = dict(zip(alike, digests([str(files[at][1]) for at in alike], known), strict=True))
     equal = {hashes[at] for at in scored}
     return np.array([numbers[at] in taken or hashes.get(at) in equal for at in range(len(files))], bool)
-
-
-def _hash(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def _no_class(name: str) -> str:

@@ -45,6 +45,11 @@ def digests(paths: Sequence[str], known: Path | None = None) -> list[str]:
     return [found.get(path, f"{os.path.basename(path)} cannot be read") for path in paths]
 
 
+def is_digest(text: str) -> bool:
+    """Whether a file's bytes were read: else the text is in place of a hash."""
+    return len(text) == 2 * SIZE and " " not in text
+
+
 def meaning(file: str | Path) -> str:
     """Python source as what it does: without comments, docstrings and layout."""
     tree = ast.parse(Path(file).read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.data.files.found import has_picture, is_data, is_picture, listed, once, pictures_below
 from common.errors import PodiumError
-from common.text import nfc, printable
+from common.text import few, nfc, printable
 
 _WHAT = r"[-_ ]?(set|data|images?|imgs?|pictures|pics|photos|jpe?g|png|folder|split|\d+)*$"
 TRAIN = re.compile(rf"(train|training|trainval|trn){_WHAT}")
@@ -88,7 +88,7 @@ def layout(root: Path) -> Layout:
             raise _no_classes(folder, inside)
         if others:
             raise PodiumError(
-                f"{folder}: {_some(sorted(others))} stands among class folders ({_some(sorted({*inside} - others))}): "
+                f"{folder}: {few(sorted(others))} stands among class folders ({few(sorted({*inside} - others))}): "
                 "move these into train/, or rename it if it is a class"
             )
         _check_no_parts_within(folder, inside)
@@ -112,8 +112,8 @@ def _parts(folder: Path, inside: list[str], train: Path, classes: Path) -> Layou
         strange = [name for name in _filled(valid) if nfc(name) not in known]
         if strange or not _filled(valid):
             raise PodiumError(
-                f"{valid} should hold the class folders of {classes} ({_some(sorted(known))}), but "
-                + (f"holds {_some(strange)}" if strange else "its pictures lie in no class folders")
+                f"{valid} should hold the class folders of {classes} ({few(sorted(known))}), but "
+                + (f"holds {few(strange)}" if strange else "its pictures lie in no class folders")
                 + ": sort its pictures into class folders, or move it out of the data"
             )
     labelled = False
@@ -143,7 +143,7 @@ def _check_no_parts_within(folder: Path, inside: list[str]) -> None:
     shared = set.intersection(*within) if within else set()
     if len({*_kinds(sorted(shared)).values()} - {None}) > 1:
         raise PodiumError(
-            f"{folder}: each of {_some(inside)} holds {_some(sorted(shared))}: expected is the other way round, "
+            f"{folder}: each of {few(inside)} holds {few(sorted(shared))}: expected is the other way round, "
             "train/<class name>/ and val/<class name>/"
         )
 
@@ -174,7 +174,7 @@ def _part(folder: Path, known: set[str]) -> Path:
 def _one(folder: Path, names: list[str]) -> Path | None:
     if len(names) > 1:
         raise PodiumError(
-            f"{folder}: {_some(names)} could each be the same part: rename those that are not meant, or name one of "
+            f"{folder}: {few(names)} could each be the same part: rename those that are not meant, or name one of "
             "them by data.root"
         )
     return folder / names[0] if names else None
@@ -307,7 +307,3 @@ def _categories(table: Path) -> list[list[str]]:
     except (ValueError, KeyError, TypeError):  # of another kind
         return []
     return [["file_name", "category_id"], *([Path(file).name, label] for file, label in labels)]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + f", … {len(names) - 5} more" * (len(names) > 5)

@@ -1,6 +1,5 @@
 """What a data set is, said before it is trained on: its classes, and what in it cannot be right."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.files.digests import digests, is_digest
 from common.data.spreadsheet import to_csv
 from common.text import printable
 
 SHOWN = 5  # names of classes
-TAIL = 4096  # bytes at the end of a file, by which nearly all different ones differ
 
 
 def classes(table: pd.DataFrame, class_names: Sequence[str]) -> list[str]:
@@ -37,24 +36,25 @@ def classes(table: pd.DataFrame, class_names: Sequence[str]) -> list[str]:
     return said
 
 
-def equal_in_classes(table: pd.DataFrame) -> pd.DataFrame:
+def equal_in_classes(table: pd.DataFrame, known: Path | None = None) -> pd.DataFrame:
     """Pictures whose files have equal bytes in more than one class: the rows of the table and `equal`, their number.
 
-    Pictures within larger files, and those that are only for training, are not looked at. Compared are sizes, then
-    the files' ends, then all bytes.
+    Pictures within larger files, and those that are only for training, are not looked at. known: see `digests`.
     """
     whole = table[~table["train_only"]] if "train_only" in table else table
     found = whole[["id", "path", "label"]].copy()
     found["size"] = [os.path.getsize(path) if os.path.isfile(path) else -1 for path in found["path"]]
     found = _in_two_classes(found[found["size"] >= 0], ["size"])
-    found = _in_two_classes(found.assign(end=[_hash(path, TAIL) for path in found["path"]]), ["size", "end"])
-    found = _in_two_classes(found.assign(all=[_hash(path) for path in found["path"]]), ["all"])
-    return found.assign(equal=found.groupby("all", sort=False).ngroup())[["id", "label", "equal"]]
+    found["bytes"] = digests(found["path"].tolist(), known)
+    found = _in_two_classes(found[found["bytes"].map(is_digest).astype(bool)], ["bytes"])
+    return found.assign(equal=found.groupby("bytes", sort=False).ngroup())[["id", "label", "equal"]]
 
 
-def list_equal(table: pd.DataFrame, class_names: Sequence[str], path: Path) -> str | None:
+def list_equal(
+    table: pd.DataFrame, class_names: Sequence[str], path: Path, known: Path | None = None
+) -> str | None:
     """Write the pictures of `equal_in_classes` (columns id, class, equal) and say so; None where there are none."""
-    found = equal_in_classes(table)
+    found = equal_in_classes(table, known)
     if not len(found):
         return None
     named = found.assign(**{"class": [class_names[label] for label in found["label"]]})
@@ -70,13 +70,3 @@ def list_equal(table: pd.DataFrame, class_names: Sequence[str], path: Path) -> s
 
 def _in_two_classes(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return table[table.groupby(by)["label"].transform("nunique") > 1]
-
-
-def _hash(path: str, tail: int | None = None) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            if tail is not None:
-                file.seek(-min(tail, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            return hashlib.blake2b(file.read(), digest_size=16).digest()
-    except OSError:
-        return os.urandom(16)  # equal to none; whoever decodes it says what is wrong
